@@ -1,0 +1,186 @@
+"""The control port: one description of registers, commands and states for RTL, driver and reference page.
+
+The host writes the arguments of a command, then the command; its result is ready COMMAND_CYCLES later, whatever
+the pool is doing. Addresses count 32-bit registers. Registers of a tenant or core show the one that
+ARGUMENT_TENANT or ARGUMENT_CORE names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+CONTROL_ADDRESS_BITS = 5
+CONTROL_DATA_BITS = 32
+IDENTIFICATION = 0x54454E31
+"""What register IDENTIFICATION reads: "TEN1"."""
+COMMAND_CYCLES = 4
+"""Cycles from the write of COMMAND until COMMAND_RESULT holds its result."""
+
+
+class Register(IntEnum):
+    """Addresses of the control registers."""
+
+    IDENTIFICATION = 0
+    CORES = 1
+    TENANTS = 2
+    ARGUMENT_TENANT = 4
+    ARGUMENT_CORE = 5
+    ARGUMENT_VIRTUAL = 6
+    ARGUMENT_BASE = 7
+    ARGUMENT_LIMIT = 8
+    ARGUMENT_START = 9
+    COMMAND = 10
+    COMMAND_RESULT = 11
+    TENANT_STATE = 16
+    TENANT_BARRIERS = 17
+    TENANT_CYCLES = 18
+    TENANT_FAULT = 19
+    TENANT_FAULT_ADDRESS = 20
+    TENANT_BASE = 21
+    TENANT_LIMIT = 22
+    CORE_STATE = 24
+    CORE_OWNER = 25
+    CORE_VIRTUAL = 26
+
+
+class Access(IntEnum):
+    """How the host may use a register."""
+
+    READ = 0
+    WRITE = 1
+    READ_WRITE = 2
+
+
+@dataclass(frozen=True)
+class RegisterDescription:
+    """One control register: who may touch it and what it holds."""
+
+    register: Register
+    access: Access
+    meaning: str
+
+
+REGISTERS: tuple[RegisterDescription, ...] = (
+    RegisterDescription(
+        Register.IDENTIFICATION, Access.READ, "constant that tells a Tenure pool of this layout"
+    ),
+    RegisterDescription(Register.CORES, Access.READ, "physical cores of the pool"),
+    RegisterDescription(Register.TENANTS, Access.READ, "tenant contexts of the pool"),
+    RegisterDescription(
+        Register.ARGUMENT_TENANT, Access.READ_WRITE, "tenant of the next command, and on show"
+    ),
+    RegisterDescription(
+        Register.ARGUMENT_CORE, Access.READ_WRITE, "physical core of the next command, and on show"
+    ),
+    RegisterDescription(Register.ARGUMENT_VIRTUAL, Access.READ_WRITE, "virtual index for GRANT"),
+    RegisterDescription(Register.ARGUMENT_BASE, Access.READ_WRITE, "first beat of the window for ATTACH"),
+    RegisterDescription(Register.ARGUMENT_LIMIT, Access.READ_WRITE, "beats in the window for ATTACH"),
+    RegisterDescription(Register.ARGUMENT_START, Access.READ_WRITE, "first instruction word for START"),
+    RegisterDescription(Register.COMMAND, Access.WRITE, "a Command; writing it executes it"),
+    RegisterDescription(Register.COMMAND_RESULT, Access.READ, "a Result of the last command"),
+    RegisterDescription(Register.TENANT_STATE, Access.READ, "a TenantState"),
+    RegisterDescription(Register.TENANT_BARRIERS, Access.READ, "barriers completed since START"),
+    RegisterDescription(
+        Register.TENANT_CYCLES, Access.READ, "cycles from START taking effect to END retired"
+    ),
+    RegisterDescription(Register.TENANT_FAULT, Access.READ, "a Fault: the first one since START"),
+    RegisterDescription(Register.TENANT_FAULT_ADDRESS, Access.READ, "instruction word that faulted"),
+    RegisterDescription(Register.TENANT_BASE, Access.READ, "first beat of the window"),
+    RegisterDescription(Register.TENANT_LIMIT, Access.READ, "beats in the window"),
+    RegisterDescription(Register.CORE_STATE, Access.READ, "a CoreState"),
+    RegisterDescription(Register.CORE_OWNER, Access.READ, "tenant that holds the core (while not FREE)"),
+    RegisterDescription(Register.CORE_VIRTUAL, Access.READ, "virtual index of the core (while not FREE)"),
+)
+"""Every control register, in the order of its address."""
+
+
+class Command(IntEnum):
+    """What the host can order."""
+
+    ATTACH = 1
+    DETACH = 2
+    GRANT = 3
+    REVOKE = 4
+    START = 5
+    PAUSE = 6
+    RESUME = 7
+    STOP = 8
+
+
+COMMAND_MEANINGS: dict[Command, str] = {
+    Command.ATTACH: "DETACHED tenant -> STOPPED, with the window [base, base + limit); refused over any window in use",
+    Command.DETACH: "STOPPED tenant without cores -> DIRTY; host slots zero its window, then it is DETACHED",
+    Command.GRANT: "FREE core -> HELD by an attached tenant as its virtual core; duplicates are refused",
+    Command.REVOKE: "HELD core -> DRAINING -> SCRUBBING -> FREE, in a constant number of cycles",
+    Command.START: "STOPPED or DONE tenant -> STARTING -> RUNNING at the wheel's next whole period",
+    Command.PAUSE: "RUNNING tenant stops at its next barrier: it becomes PAUSED, sync_global is withheld",
+    Command.RESUME: "PAUSED tenant -> RUNNING (sync_global is given); also takes back a PAUSE not yet reached",
+    Command.STOP: "any attached tenant without cores -> STOPPED, its context reset",
+}
+
+
+class Result(IntEnum):
+    """Result of a command."""
+
+    NONE = 0
+    ACCEPTED = 1
+    UNKNOWN_COMMAND = 2
+    NO_SUCH_TENANT = 3
+    NO_SUCH_CORE = 4
+    WRONG_TENANT_STATE = 5
+    WRONG_CORE_STATE = 6
+    WINDOW_OUTSIDE_MEMORY = 7
+    WINDOW_OVERLAPS = 8
+    VIRTUAL_INDEX_TAKEN = 9
+    TENANT_HOLDS_CORES = 10
+    WINDOW_NOT_ALIGNED = 11
+
+
+class TenantState(IntEnum):
+    """State of a tenant's context."""
+
+    DETACHED = 0
+    STOPPED = 1
+    STARTING = 2
+    RUNNING = 3
+    PAUSED = 4
+    DONE = 5
+    FAULTED = 6
+    DIRTY = 7
+
+
+class CoreState(IntEnum):
+    """State of a physical core; reset enters SCRUBBING."""
+
+    SCRUBBING = 0
+    FREE = 1
+    HELD = 2
+    DRAINING = 3
+
+
+class Fault(IntEnum):
+    """Why a tenant was stopped; the first fault sticks until STOP."""
+
+    NONE = 0
+    ILLEGAL_INSTRUCTION = 1
+    UNMAPPED_CORE = 2
+    FETCH_OUTSIDE_WINDOW = 3
+    NESTED_CALL = 4
+    RETURN_WITHOUT_CALL = 5
+    ACCESS_OUTSIDE_WINDOW = 6
+    BUFFER_OVERRUN = 7
+    TOKEN_OVERFLOW = 8
+
+
+FAULT_MEANINGS: dict[Fault, str] = {
+    Fault.NONE: "no fault",
+    Fault.ILLEGAL_INSTRUCTION: "unknown opcode, or reserved bits that are not zero",
+    Fault.UNMAPPED_CORE: "the tenant holds no core with this virtual index",
+    Fault.FETCH_OUTSIDE_WINDOW: "the program counter left the window: END is missing, or CALL went astray",
+    Fault.NESTED_CALL: "CALL inside a called frame",
+    Fault.RETURN_WITHOUT_CALL: "RETURN outside a called frame",
+    Fault.ACCESS_OUTSIDE_WINDOW: "LOAD or SAVE beyond the end of the window",
+    Fault.BUFFER_OVERRUN: "an index beyond the end of a buffer of the core",
+    Fault.TOKEN_OVERFLOW: "a token was given that could not be counted, or sync_global came with one pending",
+}

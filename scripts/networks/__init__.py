@@ -1,0 +1,1 @@
+"""Helpers of ``scripts/train_networks.py``: data, training, quantisation, report."""
