@@ -66,19 +66,13 @@ class PoolConfig:
             if value & (value - 1):
                 self._fail(name, f"is {value}; it must be a power of two")
         if self.cores > 1 << VIRTUAL_CORE_BITS:
-            self._fail(
-                "cores", f"is {self.cores}; an instruction can name {1 << VIRTUAL_CORE_BITS} virtual cores"
-            )
+            self._fail("cores", f"is {self.cores}; an instruction can name {1 << VIRTUAL_CORE_BITS} virtual cores")
         if self.cores % self.channels:
             self._fail("channels", f"is {self.channels}; it must divide the {self.cores} cores")
         if self.beat_bytes % self.array:
-            self._fail(
-                "beat_bytes", f"is {self.beat_bytes}; a beat holds whole vectors of {self.array} bytes"
-            )
+            self._fail("beat_bytes", f"is {self.beat_bytes}; a beat holds whole vectors of {self.array} bytes")
         if self.beat_bytes % WORD_BYTES:
-            self._fail(
-                "beat_bytes", f"is {self.beat_bytes}; a beat holds whole {WORD_BYTES}-byte instructions"
-            )
+            self._fail("beat_bytes", f"is {self.beat_bytes}; a beat holds whole {WORD_BYTES}-byte instructions")
         if self.lanes > self.array:
             self._fail("lanes", f"is {self.lanes}; the array delivers {self.array} channels")
         if self.channel_latency < 64:

@@ -106,9 +106,7 @@ class Call(Instruction):
     """Continue at `address`; RETURN comes back to the word after this one. One level deep."""
 
     opcode: ClassVar[int] = 0x02
-    address: int = unsigned(
-        INSTRUCTION_ADDRESS_BITS, "first word of the frame, in words from the window's start"
-    )
+    address: int = unsigned(INSTRUCTION_ADDRESS_BITS, "first word of the frame, in words from the window's start")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,9 +186,7 @@ class ConfigTile(CoreInstruction):
     opcode: ClassVar[int] = 0x21
     input_rows: int = count(10, "rows of the input tile in the features buffer")
     input_columns: int = count(12, "columns of the input tile; the row pitch in the buffer")
-    plane_pitch: int = unsigned(
-        BUFFER_INDEX_BITS, "vectors from one channel block of the input tile to the next"
-    )
+    plane_pitch: int = unsigned(BUFFER_INDEX_BITS, "vectors from one channel block of the input tile to the next")
     output_rows: int = count(10, "rows of the output tile")
     output_columns: int = count(12, "columns of the output tile")
 

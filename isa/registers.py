@@ -62,17 +62,11 @@ class RegisterDescription:
 
 
 REGISTERS: tuple[RegisterDescription, ...] = (
-    RegisterDescription(
-        Register.IDENTIFICATION, Access.READ, "constant that tells a Tenure pool of this layout"
-    ),
+    RegisterDescription(Register.IDENTIFICATION, Access.READ, "constant that tells a Tenure pool of this layout"),
     RegisterDescription(Register.CORES, Access.READ, "physical cores of the pool"),
     RegisterDescription(Register.TENANTS, Access.READ, "tenant contexts of the pool"),
-    RegisterDescription(
-        Register.ARGUMENT_TENANT, Access.READ_WRITE, "tenant of the next command, and on show"
-    ),
-    RegisterDescription(
-        Register.ARGUMENT_CORE, Access.READ_WRITE, "physical core of the next command, and on show"
-    ),
+    RegisterDescription(Register.ARGUMENT_TENANT, Access.READ_WRITE, "tenant of the next command, and on show"),
+    RegisterDescription(Register.ARGUMENT_CORE, Access.READ_WRITE, "physical core of the next command, and on show"),
     RegisterDescription(Register.ARGUMENT_VIRTUAL, Access.READ_WRITE, "virtual index for GRANT"),
     RegisterDescription(Register.ARGUMENT_BASE, Access.READ_WRITE, "first beat of the window for ATTACH"),
     RegisterDescription(Register.ARGUMENT_LIMIT, Access.READ_WRITE, "beats in the window for ATTACH"),
@@ -81,9 +75,7 @@ REGISTERS: tuple[RegisterDescription, ...] = (
     RegisterDescription(Register.COMMAND_RESULT, Access.READ, "a Result of the last command"),
     RegisterDescription(Register.TENANT_STATE, Access.READ, "a TenantState"),
     RegisterDescription(Register.TENANT_BARRIERS, Access.READ, "barriers completed since START"),
-    RegisterDescription(
-        Register.TENANT_CYCLES, Access.READ, "cycles from START taking effect to END retired"
-    ),
+    RegisterDescription(Register.TENANT_CYCLES, Access.READ, "cycles from START taking effect to END retired"),
     RegisterDescription(Register.TENANT_FAULT, Access.READ, "a Fault: the first one since START"),
     RegisterDescription(Register.TENANT_FAULT_ADDRESS, Access.READ, "instruction word that faulted"),
     RegisterDescription(Register.TENANT_BASE, Access.READ, "first beat of the window"),
