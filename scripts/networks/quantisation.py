@@ -67,9 +67,7 @@ def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
 def classify(path: Path, dataset: Dataset) -> np.ndarray:
     """Return the class that the network gives to each image."""
     session = open_session(path)
-    return np.array(
-        [session.run(None, {"image": image[None]})[0].argmax() for image in normalise(dataset.images)]
-    )
+    return np.array([session.run(None, {"image": image[None]})[0].argmax() for image in normalise(dataset.images)])
 
 
 def trace_tensors(model: onnx.ModelProto) -> dict[str, np.ndarray]:

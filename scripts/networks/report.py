@@ -43,7 +43,8 @@ python3 -m venv .venv-train
 
 This takes about {minutes} minutes on two cores. Seeds are fixed, so the same machine and
 releases give the same files; another processor sums in another order and gives slightly
-different networks. These were made with {releases}.
+different networks. These were made with
+{releases}.
 
 ## Licences
 

@@ -54,9 +54,7 @@ class ResidualStack(nn.Module):
             convolution(inputs, outputs, 3, stride=stride),
             convolution(outputs, outputs, 3, activation=None),
         )
-        self.shortcut = (
-            nn.Identity() if inputs == outputs and stride == 1 else nn.Conv2d(inputs, outputs, 1, stride)
-        )
+        self.shortcut = nn.Identity() if inputs == outputs and stride == 1 else nn.Conv2d(inputs, outputs, 1, stride)
         self.activation = nn.ReLU()
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
