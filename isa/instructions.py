@@ -78,6 +78,12 @@ class Instruction:
 
     @classmethod
     @cache
+    def mnemonic(cls) -> str:
+        """The name in assembly text: CONFIG_LOAD for ConfigLoad."""
+        return "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in cls.__name__)[1:]
+
+    @classmethod
+    @cache
     def layout(cls) -> tuple[FieldLayout, ...]:
         """Fields of this instruction with their places in the 128-bit word, opcode excluded."""
         return layout_of(cls, OPCODE_BITS, WORD_BITS)
@@ -156,7 +162,10 @@ class ConfigLoad(CoreInstruction):
 
 @dataclass(frozen=True, kw_only=True)
 class SyncWait(CoreInstruction):
-    """Hold the load engine until sync_global: every core of the tenant has raised its sync_local."""
+    """Hold the load engine until sync_global: every core of the tenant has raised its sync_local.
+
+    It stays at the head of its queue until then.
+    """
 
     opcode: ClassVar[int] = 0x12
 
@@ -232,7 +241,7 @@ class Conv(CoreInstruction):
     sum over input channel k of tile[k][o] * input(b, y * stride_rows + i * dilation_rows + first_row,
     x * stride_columns + j * dilation_columns + first_column)[k]; outside the input tile the input is pad_value.
     A weight tile is as many vectors as the array is wide: vector k holds the weights of input channel k.
-    Sums wrap modulo 2**32.
+    Sums wrap modulo 2**32. Without drain, post_save gives no token, and output, parameters and lookup do nothing.
     """
 
     opcode: ClassVar[int] = 0x28
@@ -257,7 +266,8 @@ class Pool(CoreInstruction):
     """One channel block of one output tile: maximum or sum over the window, with CONV's walk and drain.
 
     An average is a sum whose parameter block holds the bias -count * zero_point and the scale of the quotient;
-    a maximum is drained with scale 1. No weights are read; channel_blocks is taken as 1.
+    a maximum is drained with scale 1. No weights are read; channel_blocks is taken as 1. Sums wrap modulo 2**32;
+    what needs drain does nothing without it, as in CONV.
     """
 
     opcode: ClassVar[int] = 0x29
@@ -336,7 +346,11 @@ class ConfigSave(CoreInstruction):
 
 @dataclass(frozen=True, kw_only=True)
 class SyncRaise(CoreInstruction):
-    """Raise sync_local once every write of this core has been acknowledged."""
+    """Raise sync_local once every write of this core has been acknowledged.
+
+    On each core, SYNC_RAISE and SYNC_WAIT alternate: a SYNC_RAISE stays at the head of its queue until the SYNC_WAIT
+    that belongs to the one before has taken its sync_global. So a core without work can never run a barrier ahead.
+    """
 
     opcode: ClassVar[int] = 0x32
 
