@@ -1,0 +1,80 @@
+"""Compiled simulators are kept in the user's cache directory, by the hash of everything that they are made from."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+KEPT_ENTRIES = 24
+"""Entries of one kind that stay in the cache; the least recently used ones go."""
+
+
+def cache_directory() -> Path:
+    """The directory for Tenure's compiled simulators: $XDG_CACHE_HOME/tenure or ~/.cache/tenure.
+
+    Where neither can be written, a directory of this user below the system's temporary directory.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    for candidate in (Path(base) / "tenure", Path(tempfile.gettempdir()) / f"tenure-{os.getuid()}"):
+        with contextlib.suppress(OSError):
+            candidate.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if candidate.stat().st_uid == os.getuid() and os.access(candidate, os.W_OK):
+                return candidate
+    return Path(tempfile.mkdtemp(prefix="tenure-"))
+
+
+def content_hash(parts: Iterable[str | bytes | Path]) -> str:
+    """A hash of texts, bytes and the contents of files, each delimited by its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            content = part.read_bytes()
+        else:
+            content = part.encode() if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.hexdigest()[:24]
+
+
+def sources_of(*packages: str) -> list[Path]:
+    """Every Python file of our packages `packages`, in a fixed order."""
+    root = Path(__file__).parent.parent.parent
+    return sorted(source for package in packages for source in (root / package).rglob("*.py"))
+
+
+def cached_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """The directory of entry `key`; if there is none, `build` fills it first, in a directory of its own.
+
+    Only complete entries are ever visible, and two processes that want the same entry build it once.
+    """
+    folder = cache_directory() / kind
+    folder.mkdir(parents=True, exist_ok=True)
+    entry = folder / key
+    with (folder / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not entry.is_dir():
+            unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=folder))
+            try:
+                build(unfinished)
+                os.replace(unfinished, entry)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
+            _forget_oldest(folder, entry)
+        os.utime(entry)
+    return entry
+
+
+def _forget_oldest(folder: Path, newest: Path) -> None:
+    entries = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("unfinished-")]
+    entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for entry in entries[KEPT_ENTRIES:]:
+        if entry != newest:
+            shutil.rmtree(entry, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (folder / f"{entry.name}.lock").unlink()
