@@ -157,6 +157,28 @@ class AddParameters:
         magnitude = self.mantissa_f << self.shift_f
         return _wrapped(-magnitude if self.negative_f else magnitude)
 
+    def instructions(self, core: int) -> tuple[ConfigAddFactors, ConfigAddOffset]:
+        """The two instructions that give these constants to a virtual core."""
+        factors = ConfigAddFactors(core=core, **self._named(ConfigAddFactors))
+        return factors, ConfigAddOffset(core=core, **self._named(ConfigAddOffset))
+
+    @classmethod
+    def from_instructions(cls, factors: ConfigAddFactors, offset: ConfigAddOffset) -> AddParameters:
+        """The constants that two instructions give to a core."""
+        return cls(**{name: getattr(kind, name) for kind in (factors, offset) for name in _constants(type(kind))})
+
+    def _named(self, kind: type[CoreInstruction]) -> dict[str, int]:
+        return {name: getattr(self, name) for name in _constants(kind)}
+
+
+def _constants(kind: type[CoreInstruction]) -> dict[str, int]:
+    """Width of each field of a CONFIG_ADD instruction that is a constant of the adder."""
+    return {field.name: field.width for field in kind.layout() if field.name != "core"}
+
+
+ADD_WIDTHS: Mapping[str, int] = _constants(ConfigAddFactors) | _constants(ConfigAddOffset)
+"""Width of every constant of the adder, by its name in AddParameters."""
+
 
 def _wrapped(value: int) -> int:
     """value modulo 2**64, as a two's complement number."""
@@ -260,45 +282,6 @@ def _mantissa_and_shift(value: int) -> tuple[int, int]:
     return value >> shift, shift
 
 
-# --- the adder's constants in instruction words -------------------------------------------------------------
-
-_PAYLOAD_OFFSET = OPCODE_BITS + VIRTUAL_CORE_BITS
-"""First bit of a core instruction's word behind opcode and virtual core."""
-
-
-def _payload(instruction: type[ConfigAddFactors] | type[ConfigAddOffset]) -> tuple[FieldLayout, ...]:
-    """Fields of a CONFIG instruction that are constants of the adder; offsets count from the payload's bit 0."""
-    return tuple(
-        FieldLayout(field.name, field.offset - _PAYLOAD_OFFSET, *_rest_of(field))
-        for field in instruction.layout()
-        if field.name != "core"
-    )
-
-
-def _rest_of(field: FieldLayout) -> tuple[int, int, bool, str]:
-    return field.width, field.minimum, field.signed, field.meaning
-
-
-ADD_PAYLOADS: tuple[tuple[FieldLayout, ...], ...] = (_payload(ConfigAddFactors), _payload(ConfigAddOffset))
-"""Layout of the two payload words, taken from the instruction set; the RTL takes its widths from here."""
-ADD_WIDTHS: Mapping[str, int] = {field.name: field.width for payload in ADD_PAYLOADS for field in payload}
-"""Width of every constant of the adder, by its name in AddParameters."""
-
-
-def encode_add_parameters(parameters: AddParameters) -> tuple[int, int]:
-    """The payloads of CONFIG_ADD_FACTORS and CONFIG_ADD_OFFSET: their words without opcode and virtual core."""
-    values: dict[str, Any] = asdict(parameters)
-    first, second = (sum(field.store(values[field.name]) for field in payload) for payload in ADD_PAYLOADS)
-    return first, second
-
-
-def decode_add_parameters(words: tuple[int, int]) -> AddParameters:
-    """Inverse of `encode_add_parameters`."""
-    return AddParameters(
-        **{field.name: field.load(word) for payload, word in zip(ADD_PAYLOADS, words, strict=True) for field in payload}
-    )
-
-
 # --- average pooling ----------------------------------------------------------------------------------------
 
 
@@ -341,9 +324,10 @@ def average_pool_is_exact(
     smallest, largest = _LOWEST - zero_x, _HIGHEST - zero_x
     sums = np.arange(window * smallest, window * largest + 1, dtype=np.int64)
     integer = requantise(sums, mantissa, shift, zero_y).astype(np.int64)
-    # Beyond int32, ORT's own conversion overflows: no claim there.
+    # No claim where ORT's conversion to int32 overflows, nor where its quotients could be subnormal, whose
+    # rounding error is not relative.
     exact = sums.astype(np.float64) * (float(single_x) / (float(single_y) * count)) + zero_y
-    if np.abs(exact).max() >= 2.0**30:
+    if np.abs(exact).max() >= 2.0**30 or min(single_x, single_y) < 2.0**-64:
         return False
 
     farthest = max(-smallest, largest)
