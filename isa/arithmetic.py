@@ -12,15 +12,13 @@ except where a scale enters.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isa.fields import FieldLayout
-from isa.instructions import OPCODE_BITS, VIRTUAL_CORE_BITS, ConfigAddFactors, ConfigAddOffset
+from isa.instructions import ConfigAddFactors, ConfigAddOffset, CoreInstruction
 
 SIGNIFICANT_BITS = 24
 """Significant bits of a float32, hence of every mantissa here."""

@@ -274,7 +274,7 @@ def _add(state: CoreState, memory: WindowMemory, add: Add) -> None:
     _check_buffer("features", features, add.features, add.vectors)
     _check_buffer("features", features, add.features_b, add.vectors)
     _check_buffer("output", state.output, add.output, add.vectors)
-    parameters = add_parameters(state.add_factors, state.add_offset)
+    parameters = arithmetic.AddParameters.from_instructions(state.add_factors, state.add_offset)
     result = arithmetic.add(
         features.data[add.features : add.features + add.vectors],
         features.data[add.features_b : add.features_b + add.vectors],
@@ -283,20 +283,6 @@ def _add(state: CoreState, memory: WindowMemory, add: Add) -> None:
         state.drain.high,
     )
     state.output.write(add.output, _look_up(state, result) if add.lookup else result)
-
-
-def add_parameters(factors: ConfigAddFactors, offset: ConfigAddOffset) -> arithmetic.AddParameters:
-    """The constants of ADD out of the two instructions that set them."""
-    return arithmetic.AddParameters(
-        mantissa_a=factors.mantissa_a,
-        shift_a=factors.shift_a,
-        mantissa_b=factors.mantissa_b,
-        shift_b=factors.shift_b,
-        mantissa_f=offset.mantissa_f,
-        negative_f=offset.negative_f,
-        shift_f=offset.shift_f,
-        fraction=offset.fraction,
-    )
 
 
 def _lookup(state: CoreState, memory: WindowMemory, lookup: Lookup) -> None:
