@@ -1,0 +1,341 @@
+"""One-step queries with hypotheses localised to each goal's own cone, and the Houdini fixpoint built on them.
+
+A query proves the goals of one group. It starts with the hypotheses whose variables all lie within the goals' cone.
+When the solver finds a model, the model is completed with reset values and every other hypothesis and assumption is
+evaluated on it: those that fail are added and the query is asked again. So a model that survives satisfies *all*
+hypotheses, and leaving hypotheses out can only cost time, never a proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import z3
+
+from formal.algebra import Term, Z3Algebra
+from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
+from formal.problem import Candidate, Claim, Frame, Problem, View
+from formal.simulator import Simulator
+from formal.transition import Evaluation, NextState, State
+
+
+class UndecidedError(Exception):
+    """The solver answered neither yes nor no within its time limit."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A concrete cycle: one state and one set of inputs per copy, and the symbolic constants."""
+
+    states: tuple[State, ...]
+    inputs: tuple[dict[str, int], ...]
+    symbols: dict[str, int]
+
+
+@dataclass
+class Query:
+    """Goals of one group and what is known about them. `core` holds the hypotheses the last proof used."""
+
+    group: str
+    goals: list[int]
+    solver: Any = None
+    enabled: set[int] = field(default_factory=set)
+    core: frozenset[int] = frozenset()
+    proved: bool = False
+
+
+class Engine:
+    """Terms of one cycle of a problem (of both copies), shared by all queries.
+
+    Hypotheses are numbered: candidates first, then assumptions, then properties (goals only).
+    """
+
+    def __init__(self, problem: Problem, candidates: Sequence[Candidate], seconds: float) -> None:
+        """Prepare; nothing is solved yet.
+
+        Args:
+            problem: the theorem.
+            candidates: instances to be proved inductive together.
+            seconds: time limit of a single solver call.
+        """
+        self.problem, self.candidates = problem, list(candidates)
+        self.assumptions = list(problem.assumptions)
+        self.queries = 0
+        self.solving: list[str] = []
+        self._seconds = seconds
+        self._algebra = Z3Algebra()
+        system = problem.system
+        self._arrays = any(1 << m.address_bits > self._algebra.list_words for m in system.memories.values())
+        self._simulator = Simulator(system, observed=())
+        self._symbols = {name: z3.BitVec(name, bits) for name, bits in problem.symbols.items()}
+        before, after = [], []
+        self._variables: dict[str, tuple[int, str, int | None]] = {}
+        for copy in range(problem.copies):
+            state = system.state_variables(self._algebra, f"{copy}@")
+            inputs = system.input_variables(self._algebra, f"{copy}@")
+            self._remember(copy, {**state, **inputs})
+            cycle = Evaluation(system, self._algebra, state, inputs)
+            before.append(Frame(cycle))
+            after.append(Frame(Evaluation(system, self._algebra, NextState(cycle), {})))
+        self._before, self._after = View(before, self._symbols), View(after, self._symbols)
+        self._next_supports = {name: system.next_support(name) for name in (*system.registers, *system.memories)}
+        self._after_supports: dict[str, int] = {}
+        self._reset = tuple(system.reset_state() for _ in range(problem.copies))
+        self._supports = self._static_supports()
+        self._terms: dict[int, Term] = {}
+        self.alive = {candidate.schema for candidate in self.candidates}
+
+    def _remember(self, copy: int, terms: Mapping[str, Any]) -> None:
+        for name, term in terms.items():
+            if isinstance(term, list):
+                for index in range(len(term)):
+                    self._variables[f"{copy}@{name}[{index}]"] = (copy, name, index)
+            else:
+                self._variables[f"{copy}@{name}"] = (copy, name, None)
+
+    # ---- what a claim depends on
+
+    def _static_supports(self) -> list[int]:
+        """Variables of each hypothesis, found by evaluating it once over integers and recording what it reads."""
+        zeros = [dict.fromkeys(self.problem.system.inputs, 0)] * self.problem.copies
+        symbols = dict.fromkeys(self.problem.symbols, 0)
+        view = self.problem.concrete_view(self._reset, zeros, symbols)
+        supports = []
+        hypotheses: list[Candidate | Claim] = [*self.candidates, *self.assumptions]
+        for hypothesis in hypotheses:
+            for frame in view.frames:
+                frame.touched.clear()
+            _holds(hypothesis, view)
+            supports.append(self._support(view, after=False))
+        return supports
+
+    def _support(self, view: View, after: bool) -> int:
+        """Bit set of the variables behind everything the frames of `view` recorded, copies side by side."""
+        total, count = 0, len(self.problem.system.leaves)
+        for copy, frame in enumerate(view.frames):
+            for name, is_next in frame.touched:
+                if is_next:
+                    bits = self._next_supports[name]
+                else:
+                    bits = self._support_after(name) if after else self.problem.system.support(name)
+                total |= bits << (copy * count)
+        return total
+
+    def _support_after(self, name: str) -> int:
+        if name not in self._after_supports:
+            system, total = self.problem.system, 0
+            for leaf in system.support_names(system.support(name)):
+                if leaf in system.inputs:
+                    raise ValueError(f"an invariant reads {name}, which depends on input {leaf}")
+                total |= self._next_supports[leaf]
+            self._after_supports[name] = total
+        return self._after_supports[name]
+
+    def _term(self, index: int) -> Term:
+        if index not in self._terms:
+            hypothesis = self._hypothesis(index)
+            self._terms[index] = SYMBOLIC_LOGIC.all([hypothesis.formula(SYMBOLIC_LOGIC, self._before)])
+        return self._terms[index]
+
+    def _hypothesis(self, index: int) -> Candidate | Claim:
+        count = len(self.candidates)
+        return self.candidates[index] if index < count else self.assumptions[index - count]
+
+    # ---- which candidates count
+
+    def is_active(self, candidate: Candidate) -> bool:
+        """Alive, and not made superfluous by a living stronger schema."""
+        return candidate.schema in self.alive and not (candidate.implied_by & self.alive)
+
+    def active(self) -> list[int]:
+        """Numbers of the active candidates."""
+        return [index for index, candidate in enumerate(self.candidates) if self.is_active(candidate)]
+
+    def _usable(self) -> list[int]:
+        first = len(self.candidates)
+        return self.active() + list(range(first, first + len(self.assumptions)))
+
+    # ---- queries
+
+    def consecution_queries(self, only: Iterable[int] | None = None, largest: int = 400) -> list[Query]:
+        """One query per group of active candidates: they hold after the step if the hypotheses hold before it."""
+        groups: dict[str, list[int]] = {}
+        for index in self.active() if only is None else only:
+            groups.setdefault(self.candidates[index].group, []).append(index)
+        return [
+            Query(group, goals[start : start + largest])
+            for group, goals in groups.items()
+            for start in range(0, len(goals), largest)
+        ]
+
+    def decide(self, query: Query, properties: Sequence[Claim] | None = None) -> Situation | None:
+        """Answer a query: None when proved, else a cycle that satisfies all hypotheses and violates a goal.
+
+        With `properties`, goals are numbers of properties, and are claims about the cycle itself; otherwise they
+        are numbers of candidates, and are claims about the state after it.
+
+        Raises:
+            UndecidedError: when the solver gave up.
+        """
+        if query.solver is None:
+            query.solver = z3.SolverFor("QF_AUFBV" if self._arrays else "QF_BV")
+            query.solver.set("timeout", max(1, int(self._seconds * 1000)))
+        view = self._before if properties is not None else self._after
+        for frame in view.frames:
+            frame.touched.clear()
+        negated = []
+        for goal in query.goals:
+            claim = properties[goal] if properties is not None else self.candidates[goal]
+            negated.append(SYMBOLIC_LOGIC.negate(claim.formula(SYMBOLIC_LOGIC, view)))
+        cone = self._support(view, after=properties is None)
+        if properties is None:
+            for goal in query.goals:
+                cone |= self._supports[goal]
+        usable = self._usable()
+        for index in usable:
+            if self._supports[index] & ~cone == 0:
+                self._enable(query, index)
+        self.queries += 1
+        goal_literal = z3.Bool(f"goal{self.queries}")
+        query.solver.add(z3.Implies(goal_literal, z3.Or(negated)))
+        allowed = set(usable)
+        while True:
+            literals = {f"hypothesis{index}": index for index in query.enabled & allowed}
+            answer = query.solver.check(goal_literal, *(z3.Bool(name) for name in literals))
+            if answer == z3.unsat:
+                used = {str(literal) for literal in query.solver.unsat_core()}
+                query.core = frozenset(index for name, index in literals.items() if name in used)
+                query.proved = True
+                return None
+            if answer == z3.unknown:
+                raise UndecidedError(f"{query.group or 'whole'}: {query.solver.reason_unknown()}")
+            situation = self._concrete(query.solver.model())
+            view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
+            missing = [i for i in usable if i not in query.enabled and not _holds(self._hypothesis(i), view_now)]
+            if not missing:
+                return situation
+            for index in missing:
+                self._enable(query, index)
+
+    def _enable(self, query: Query, index: int) -> None:
+        if index not in query.enabled:
+            query.enabled.add(index)
+            query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
+
+    def _concrete(self, model: Any) -> Situation:
+        """A model as numbers; variables it leaves open take reset values, inputs 0."""
+        system = self.problem.system
+        states: tuple[State, ...] = tuple(
+            {name: list(value) if isinstance(value, list) else value for name, value in state.items()}
+            for state in self._reset
+        )
+        inputs = tuple(dict.fromkeys(system.inputs, 0) for _ in states)
+        symbols = dict.fromkeys(self._symbols, 0)
+        for declaration in model.decls():
+            name = declaration.name()
+            if name in symbols:
+                symbols[name] = model[declaration].as_long()
+            elif name in self._variables:
+                copy, leaf, index = self._variables[name]
+                if index is not None:
+                    states[copy][leaf][index] = model[declaration].as_long()
+                elif leaf in system.memories:
+                    array = declaration()
+                    states[copy][leaf] = [
+                        model.eval(z3.Select(array, word), model_completion=True).as_long()
+                        for word in range(1 << system.memories[leaf].address_bits)
+                    ]
+                elif leaf in system.inputs:
+                    inputs[copy][leaf] = model[declaration].as_long()
+                else:
+                    states[copy][leaf] = model[declaration].as_long()
+        return Situation(states, inputs, symbols)
+
+    # ---- the fixpoint
+
+    def drop_falsified(self, situation: Situation) -> set[str]:
+        """Kill every schema with an instance that fails after the step from `situation`; return those schemas."""
+        pairs = zip(situation.states, situation.inputs, strict=True)
+        after = tuple(self._simulator.cycle(state, given)[1] for state, given in pairs)
+        view = self.problem.concrete_view(after, [{}] * self.problem.copies, situation.symbols)
+        dead: set[str] = set()
+        for candidate in self.candidates:
+            if candidate.schema in self.alive and candidate.schema not in dead and not _holds(candidate, view):
+                dead.add(candidate.schema)
+        self.alive -= dead
+        return dead
+
+    def houdini(self) -> list[Query]:
+        """Drop candidates until the rest is inductive; return the proved queries that say so.
+
+        Where the solver gives up on a group it is split; where it gives up on a single instance the schema is
+        dropped, which is always sound.
+        """
+        pending = self.consecution_queries()
+        proved: list[Query] = []
+        while pending:
+            query = pending.pop()
+            query.goals = [goal for goal in query.goals if self.is_active(self.candidates[goal])]
+            if not query.goals:
+                continue
+            try:
+                situation = self.decide(query)
+            except UndecidedError:
+                if len(query.goals) > 1:
+                    half = len(query.goals) // 2
+                    pending += [Query(query.group, query.goals[:half]), Query(query.group, query.goals[half:])]
+                    continue
+                dead = {self.candidates[query.goals[0]].schema}
+                self.solving.append(f"gave up on {min(dead)}")
+                self.alive -= dead
+            else:
+                if situation is None:
+                    proved.append(query)
+                    continue
+                dead = self.drop_falsified(situation)
+                if not dead:
+                    raise AssertionError("a counterexample to induction falsifies no candidate over integers")
+                pending.append(query)
+            proved, reopened = self._recheck(proved, dead)
+            pending += reopened
+        return proved
+
+    def _recheck(self, proved: list[Query], dead: set[str]) -> tuple[list[Query], list[Query]]:
+        """Queries whose proofs used a dead schema are open again, as are candidates a dead schema had implied."""
+        kept: list[Query] = []
+        reopened: list[Query] = []
+        for query in proved:
+            uses = (i for i in query.core if i < len(self.candidates))
+            (reopened if any(self.candidates[i].schema in dead for i in uses) else kept).append(query)
+        revived = [
+            index
+            for index, candidate in enumerate(self.candidates)
+            if candidate.implied_by & dead and self.is_active(candidate)
+        ]
+        return kept, reopened + self.consecution_queries(revived)
+
+    def needed_schemas(self, properties: Sequence[Query]) -> frozenset[str]:
+        """The schemas that the proofs of `properties` rest on, directly or through the induction of others.
+
+        Each schema's induction is proved again on its own, so that its core names only what it needs.
+        """
+        needed: set[str] = set()
+        pending = {self.candidates[i].schema for q in properties for i in q.core if i < len(self.candidates)}
+        by_schema: dict[str, list[int]] = {}
+        for index in self.active():
+            by_schema.setdefault(self.candidates[index].schema, []).append(index)
+        while pending:
+            schema = pending.pop()
+            needed.add(schema)
+            for query in self.consecution_queries(by_schema[schema]):
+                if self.decide(query) is not None:
+                    raise AssertionError(f"{schema} was inductive within its group but is not alone")
+                used = {self.candidates[i].schema for i in query.core if i < len(self.candidates)}
+                pending |= used - needed
+        return frozenset(needed)
+
+
+def _holds(hypothesis: Candidate | Claim, view: View) -> bool:
+    return bool(hypothesis.formula(INTEGER_LOGIC, view))

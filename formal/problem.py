@@ -1,0 +1,218 @@
+"""The statement of a theorem: a system, claims over its wires, assumptions on its inputs, and how it is looked at."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from formal.algebra import Term
+from formal.logic import INTEGER_LOGIC, Logic, batch
+from formal.transition import INTEGERS, Evaluation, State, TransitionSystem
+
+Inputs = dict[str, int]
+Stimulus = Callable[[random.Random, Sequence[State], Mapping[str, int]], tuple[Inputs, ...]]
+
+
+class Frame:
+    """One copy of the system during one cycle, as claims see it.
+
+    `frame["name"]` is any wire, register, input or memory (a list of words, or a Z3 array); `frame.next("name")`
+    is a register or memory after the cycle. `touched` collects what was read, which is how a claim's variables
+    are known without searching its term.
+    """
+
+    def __init__(self, cycle: Evaluation, wires: Mapping[str, Term] | None = None) -> None:
+        self.cycle = cycle
+        self._wires = wires or {}
+        self.touched: set[tuple[str, bool]] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.touched.add((name, False))
+        if name in self._wires:
+            return self._wires[name]
+        if name in self.cycle.system.memories:
+            return self.cycle.state[name]
+        return self.cycle[name]
+
+    def next(self, name: str) -> Any:
+        """Value of a register or memory after the clock edge."""
+        self.touched.add((name, True))
+        return self.cycle.next(name)
+
+
+class View:
+    """What a claim is a function of: one copy (`left`), or two (`left`, `right`), and symbolic constants."""
+
+    def __init__(self, frames: Sequence[Any], symbols: Mapping[str, Term]) -> None:
+        self.frames = tuple(frames)
+        self.left = frames[0]
+        self.right = frames[-1]
+        self._symbols = symbols
+
+    def __getitem__(self, name: str) -> Any:
+        """The value in the left (or only) copy."""
+        return self.left[name]
+
+    def next(self, name: str) -> Any:
+        """The next value in the left (or only) copy."""
+        return self.left.next(name)
+
+    def symbol(self, name: str) -> Any:
+        """A constant that is the same in every cycle and otherwise arbitrary, such as the tenant under study."""
+        return self._symbols[name]
+
+
+class SampleFrame:
+    """One copy of the system in many sampled states: every value is a numpy array with one element per state."""
+
+    def __init__(self, system: TransitionSystem, states: Sequence[State]) -> None:
+        self._system = system
+        self._states = states
+        self._cycles = [Evaluation(system, INTEGERS, state, {}) for state in states]
+        self._columns: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._columns:
+            system = self._system
+            if name in system.memories:
+                memory = system.memories[name]
+                self._columns[name] = [
+                    batch([state[name][index] for state in self._states], memory.bits)
+                    for index in range(1 << memory.address_bits)
+                ]
+            else:
+                self._columns[name] = batch([cycle[name] for cycle in self._cycles], system.widths[name])
+        return self._columns[name]
+
+
+Formula = Callable[[Any, View], Term]  # (logic, view) -> claim; the logic is a `Logic`
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A named statement about one cycle: a property, an assumption or a cover.
+
+    `group` bundles claims into one solver query; claims about the same core belong together.
+    """
+
+    name: str
+    formula: Formula
+    group: str = ""
+
+    def holds(self, view: View, logic: Logic = INTEGER_LOGIC) -> Term:
+        """The claim over `view`."""
+        return self.formula(logic, view)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One instance of a conjectured invariant, over registers and memories (and wires that depend on those only).
+
+    Attributes:
+        schema: the pattern, indices removed; all instances of a schema live or die together.
+        formula: the invariant; it may not read inputs nor `next`.
+        group: instances of a group are proved inductive in one query.
+        implied_by: schemas that make this one superfluous while they live.
+    """
+
+    schema: str
+    formula: Formula
+    group: str = ""
+    implied_by: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a theorem says.
+
+    Attributes:
+        name: the theorem's name.
+        system: the netlist as a transition system.
+        properties: must hold in every reachable cycle in which, and before which, the assumptions hold.
+        candidates: conjectured invariants that help to prove them.
+        assumptions: what inputs (and symbols) may be taken for granted; each is a proof obligation of the user.
+        covers: situations that a run under the assumptions must be able to reach, else the theorem is vacuous.
+        copies: 1, or 2 for relational claims over two runs of the system.
+        symbols: bits of each symbolic constant.
+        stimulus: random inputs, one dictionary per copy, from (random, states, symbols); None draws them at will.
+        free_memories: memories hold anything after reset (the same in both copies only if assumed so).
+    """
+
+    name: str
+    system: TransitionSystem
+    properties: Sequence[Claim]
+    candidates: Sequence[Candidate] = ()
+    assumptions: Sequence[Claim] = ()
+    covers: Sequence[Claim] = ()
+    copies: int = 1
+    symbols: Mapping[str, int] = field(default_factory=dict)
+    stimulus: Stimulus | None = None
+    free_memories: bool = False
+
+    def concrete_view(
+        self,
+        states: Sequence[Mapping[str, Any]],
+        inputs: Sequence[Mapping[str, int]],
+        symbols: Mapping[str, int],
+        wires: Sequence[Mapping[str, int]] | None = None,
+    ) -> View:
+        """View of concrete states; `wires` gives values already known."""
+        frames = [
+            Frame(Evaluation(self.system, INTEGERS, state, given), known)
+            for state, given, known in zip(states, inputs, wires or [{}] * self.copies, strict=True)
+        ]
+        return View(frames, symbols)
+
+    def admissible(self, view: View) -> bool:
+        """Whether every assumption holds in a concrete cycle."""
+        return all(claim.holds(view) for claim in self.assumptions)
+
+    def initial_states(self, generator: random.Random) -> tuple[State, ...]:
+        """One state after reset per copy."""
+
+        def noise(name: str, memory: Any) -> list[int]:
+            return [generator.getrandbits(memory.bits) for _ in range(1 << memory.address_bits)]
+
+        fill = noise if self.free_memories else None
+        return tuple(self.system.reset_state(fill=fill) for _ in range(self.copies))
+
+    def draw_inputs(
+        self, generator: random.Random, states: Sequence[State], symbols: Mapping[str, int], tries: int = 30
+    ) -> tuple[Inputs, ...] | None:
+        """Random inputs that satisfy the assumptions in these states, or None when `tries` draws did not."""
+        for attempt in range(tries):
+            if self.stimulus is not None:
+                inputs = self.stimulus(generator, states, symbols)
+            else:
+                inputs = self._random_inputs(generator, attempt)
+            if not self.assumptions or self.admissible(self.concrete_view(states, inputs, symbols)):
+                return inputs
+        return None
+
+    def _random_inputs(self, generator: random.Random, attempt: int) -> tuple[Inputs, ...]:
+        """Random bits; a second copy differs in ever fewer inputs, as relational assumptions want agreement."""
+        first = {name: random_word(generator, bits) for name, bits in self.system.inputs.items()}
+        if self.copies == 1:
+            return (first,)
+        second = dict(first)
+        for name, bits in self.system.inputs.items():
+            if generator.random() * (attempt + 1) < 0.5:
+                second[name] = random_word(generator, bits)
+        return first, second
+
+
+def random_word(generator: random.Random, bits: int) -> int:
+    """A random number that is small, sparse or all ones more often than uniform draws are."""
+    shape = generator.random()
+    if bits == 1 or shape < 0.6:
+        return generator.getrandbits(bits)
+    if shape < 0.85:
+        return generator.getrandbits(min(bits, 2))
+    return 0 if shape < 0.95 else (1 << bits) - 1
+
+
+def schemas_of(candidates: Iterable[Candidate]) -> frozenset[str]:
+    """Names of the schemas that occur."""
+    return frozenset(candidate.schema for candidate in candidates)

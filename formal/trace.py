@@ -1,0 +1,169 @@
+"""A concrete run that violates a claim: checked again on PyRTL's simulator, and printed for people to read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyrtl
+from rich.table import Table
+
+from formal.problem import Claim, Inputs, Problem, View
+from formal.transition import State
+
+_UNNAMED = re.compile(r"(tmp|const_)\d+|const_.*")
+
+
+class ReplayError(Exception):
+    """A trace did not show on the simulated netlist what it was supposed to show."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A run from reset. `inputs[cycle][copy]` are the inputs; the last cycle violates (or covers) `claim`.
+
+    `initial` holds one state per copy, `symbols` the values of the symbolic constants.
+    """
+
+    claim: str
+    initial: tuple[State, ...]
+    inputs: tuple[tuple[Inputs, ...], ...]
+    symbols: Mapping[str, int]
+
+    @property
+    def cycles(self) -> int:
+        """Length of the run in clock cycles."""
+        return len(self.inputs)
+
+
+class _SimulatedFrame:
+    """One cycle of `pyrtl.Simulation`, with the interface of `formal.problem.Frame`."""
+
+    def __init__(self, wires: Mapping[str, int], before: State, after: State) -> None:
+        self._wires, self._before, self._after = wires, before, after
+
+    def __getitem__(self, name: str) -> Any:
+        return self._before[name] if name in self._before else self._wires[name]
+
+    def next(self, name: str) -> Any:
+        """Value of a register or memory after the clock edge."""
+        return self._after[name]
+
+
+def simulate(block: pyrtl.Block, trace: Trace, copy: int = 0) -> list[_SimulatedFrame]:
+    """Run one copy of the trace on `pyrtl.Simulation` of `block`; one frame per cycle."""
+    memories = {net.op_param[1] for net in block.logic if net.op in "m@"}
+    memories = {memory for memory in memories if not isinstance(memory, pyrtl.RomBlock)}
+    initial = trace.initial[copy]
+    contents = {m: dict(enumerate(initial[m.name])) for m in memories if m.name in initial}
+    names = {wire.name for wire in block.wirevector_subset(pyrtl.Input)}
+    wires = sorted(block.wirevector_set, key=lambda wire: wire.name)
+    registers = block.wirevector_subset(pyrtl.Register)
+    simulation = pyrtl.Simulation(tracer=None, memory_value_map=contents, block=block)
+    rows: list[tuple[dict[str, int], dict[str, list[int]]]] = []
+    # One more step than the trace shows the registers after its last cycle.
+    for given in (*(cycle[copy] for cycle in trace.inputs), trace.inputs[-1][copy]):
+        stored = {}
+        for memory in memories:
+            known = simulation.inspect_mem(memory)
+            stored[memory.name] = [known.get(index, 0) for index in range(1 << memory.addrwidth)]
+        simulation.step({name: given.get(name, 0) for name in names})
+        rows.append(({wire.name: int(simulation.inspect(wire.name)) for wire in wires}, stored))
+    states = [{**{r.name: values[r.name] for r in registers}, **stored} for values, stored in rows]
+    return [
+        _SimulatedFrame(values, before, after)
+        for (values, _), before, after in zip(rows, states, states[1:], strict=False)
+    ]
+
+
+def replay(block: pyrtl.Block, problem: Problem, trace: Trace) -> None:
+    """Confirm on `pyrtl.Simulation` of `block` that the trace keeps the assumptions and ends in a violation.
+
+    The simulator shares no code with the translator, so an error in either one shows here.
+
+    Raises:
+        ReplayError: when an assumption fails on the way or the claim holds after all.
+    """
+    runs = [simulate(block, trace, copy) for copy in range(len(trace.initial))]
+    views = [View(frames, trace.symbols) for frames in zip(*runs, strict=True)]
+    for cycle, view in enumerate(views):
+        for assumption in problem.assumptions:
+            if not assumption.holds(view):
+                raise ReplayError(f"{trace.claim}: assumption {assumption.name} fails in cycle {cycle}")
+    claim = _claim_named(problem.properties, trace.claim)
+    if claim.holds(views[-1]):
+        raise ReplayError(f"{trace.claim}: holds in the last cycle on the simulated netlist")
+
+
+def _claim_named(claims: Iterable[Claim], name: str) -> Claim:
+    for claim in claims:
+        if claim.name == name:
+            return claim
+    raise ReplayError(f"the problem has no property called {name}")
+
+
+def table(
+    block: pyrtl.Block,
+    problem: Problem,
+    trace: Trace,
+    signals: str | Sequence[str] | None = None,
+    last: int = 24,
+) -> Table:
+    """The trace with one row per signal and one column per cycle, values in hexadecimal.
+
+    Args:
+        block: the netlist the trace was found on.
+        problem: where the violated claim is looked up.
+        trace: the run; where two copies differ a cell shows `left|right`.
+        signals: a regular expression or list of names; None shows the signals that the violated claim depends on.
+        last: at most this many final cycles are shown.
+
+    Rows that never change (and are equal in both copies) are left out, except those the claim itself reads, which
+    come first.
+    """
+    runs = [simulate(block, trace, copy) for copy in range(len(trace.initial))]
+    read = _read_by_claim(problem, trace)
+    system = problem.system
+    names = sorted(system.widths) if signals is None or isinstance(signals, str) else list(signals)
+    if isinstance(signals, str):
+        pattern = re.compile(signals)
+        names = [name for name in names if pattern.search(name)]
+    elif signals is None:
+        cone = 0
+        for name in read:
+            cone |= system.support(name)
+        for name in system.support_names(cone):
+            if name not in system.inputs:
+                cone |= system.next_support(name)
+        relevant = set(system.support_names(cone))
+        names = [name for name in names if name in relevant]
+    names = [name for name in names if not _UNNAMED.fullmatch(name) and name not in read]
+    first = max(0, trace.cycles - last)
+    symbols = ", ".join(f"{name} = {value}" for name, value in trace.symbols.items())
+    title = f"{trace.claim} is violated in cycle {trace.cycles - 1}" + (f" ({symbols})" if symbols else "")
+    shown = Table(title=title, title_justify="left", row_styles=["", "dim"])
+    shown.add_column("signal", no_wrap=True)
+    for cycle in range(first, trace.cycles):
+        shown.add_column(str(cycle), justify="right", no_wrap=True)
+    for section in (read, names):
+        for name in section:
+            cells = [_cell([run[cycle][name] for run in runs]) for cycle in range(first, trace.cycles)]
+            if section is read or len(set(cells)) > 1 or "|" in cells[0]:
+                shown.add_row(name, *cells)
+        shown.add_section()
+    return shown
+
+
+def _cell(values: Sequence[Any]) -> str:
+    texts = [" ".join(f"{v:x}" for v in value) if isinstance(value, list) else f"{value:x}" for value in values]
+    return texts[0] if len(set(texts)) == 1 else "|".join(texts)
+
+
+def _read_by_claim(problem: Problem, trace: Trace) -> list[str]:
+    """Names the violated claim reads, in alphabetical order."""
+    view = problem.concrete_view(trace.initial, trace.inputs[0], trace.symbols)
+    _claim_named(problem.properties, trace.claim).holds(view)
+    names = {name for frame in view.frames for name, _ in frame.touched}
+    return sorted(names)
