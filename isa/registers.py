@@ -129,6 +129,22 @@ class Result(IntEnum):
     WINDOW_NOT_ALIGNED = 11
 
 
+RESULT_MEANINGS: dict[Result, str] = {
+    Result.NONE: "no command since reset, or the last one is still being decided",
+    Result.ACCEPTED: "done; what takes longer (draining, scrubbing, sweeping) has begun",
+    Result.UNKNOWN_COMMAND: "COMMAND was written with no Command",
+    Result.NO_SUCH_TENANT: "ARGUMENT_TENANT is beyond TENANTS",
+    Result.NO_SUCH_CORE: "ARGUMENT_CORE is beyond CORES",
+    Result.WRONG_TENANT_STATE: "the command does not apply to a tenant in this state",
+    Result.WRONG_CORE_STATE: "the command does not apply to a core in this state",
+    Result.WINDOW_OUTSIDE_MEMORY: "the window is empty or ends beyond the memory",
+    Result.WINDOW_OVERLAPS: "the window overlaps one that is in use or not yet zeroed",
+    Result.VIRTUAL_INDEX_TAKEN: "the tenant already holds a core with this virtual index",
+    Result.TENANT_HOLDS_CORES: "the command needs a tenant without cores",
+    Result.WINDOW_NOT_ALIGNED: "base or length of the window is no multiple of the prefetch's beats",
+}
+
+
 class TenantState(IntEnum):
     """State of a tenant's context."""
 
@@ -142,6 +158,18 @@ class TenantState(IntEnum):
     DIRTY = 7
 
 
+TENANT_STATE_MEANINGS: dict[TenantState, str] = {
+    TenantState.DETACHED: "no tenant: the context is reset and has no window",
+    TenantState.STOPPED: "attached, with a window; nothing runs, the host may fill the window",
+    TenantState.STARTING: "START was accepted and takes effect with the wheel's next whole period",
+    TenantState.RUNNING: "the dispatcher fetches and executes",
+    TenantState.PAUSED: "held at a barrier; its cores wait for sync_global",
+    TenantState.DONE: "END was reached",
+    TenantState.FAULTED: "stopped by a Fault",
+    TenantState.DIRTY: "detached; its window is being zeroed",
+}
+
+
 class CoreState(IntEnum):
     """State of a physical core; reset enters SCRUBBING."""
 
@@ -149,6 +177,14 @@ class CoreState(IntEnum):
     FREE = 1
     HELD = 2
     DRAINING = 3
+
+
+CORE_STATE_MEANINGS: dict[CoreState, str] = {
+    CoreState.SCRUBBING: "every register and every word of its memories is being zeroed",
+    CoreState.FREE: "zeroed, nobody's",
+    CoreState.HELD: "executes for its owner",
+    CoreState.DRAINING: "revoked: no more requests, and what is in flight runs out",
+}
 
 
 class Fault(IntEnum):
