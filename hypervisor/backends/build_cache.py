@@ -33,10 +33,8 @@ def content_hash(parts: Iterable[str | bytes | Path]) -> str:
     """A hash of texts, bytes and the contents of files, each delimited by its length."""
     digest = hashlib.sha256()
     for part in parts:
-        if isinstance(part, Path):
-            content = part.read_bytes()
-        else:
-            content = part.encode() if isinstance(part, str) else part
+        content = part.read_bytes() if isinstance(part, Path) else part
+        content = content.encode() if isinstance(content, str) else content
         digest.update(len(content).to_bytes(8, "little"))
         digest.update(content)
     return digest.hexdigest()[:24]

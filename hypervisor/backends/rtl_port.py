@@ -19,7 +19,6 @@ from hypervisor.pool_port import (
     ControlAccess,
     Idle,
     PortError,
-    Read,
     Write,
     transfer_cycles,
 )
@@ -81,6 +80,7 @@ class RtlPort(ABC):
     def _activity_changes(self) -> NDArray[np.int64]:
         """Rows (cycle, core, bits) in the order of their cycle, one whenever activity of a core changes."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what the machine holds; it cannot be used any more."""
 

@@ -10,7 +10,7 @@ from fake_pool import CONFIG, elaborate, export
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.backends.rtl_port import RtlPort, intervals_of
 from hypervisor.backends.verilator_backend import VerilatorPort
-from hypervisor.pool_port import Idle, Read, Write, read_control, write_control
+from hypervisor.pool_port import Idle, Read, read_control, write_control
 from isa.registers import Register
 
 SOURCE = Path(__file__).with_name("fake_pool.py").read_text(encoding="utf-8")

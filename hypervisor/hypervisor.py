@@ -1,0 +1,329 @@
+"""The smallest real hypervisor: it places tenants, gives them cores, runs their programs and takes everything back.
+
+It knows a pool only through its control registers and its memory (`hypervisor.pool_port`), so it drives a simulator
+and a card alike. Every command's result is checked; a refused one raises HypervisorError with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hypervisor.pool_port import Bytes, ControlAccess, Idle, PoolPort, Read, Write, read_control
+from hypervisor.windows import OutOfMemory, Window, WindowAllocator
+from isa.configuration import PoolConfig
+from isa.registers import (
+    COMMAND_CYCLES,
+    FAULT_MEANINGS,
+    IDENTIFICATION,
+    Command,
+    CoreState,
+    Fault,
+    Register,
+    Result,
+    TenantState,
+)
+
+POLL_CYCLES = 64
+"""Cycles from one look at the tenants' states to the next. A layer takes longer: its first read alone takes 64."""
+RESULT_MEANINGS: dict[Result, str] = {
+    Result.NONE: "the pool gave no result",
+    Result.ACCEPTED: "accepted",
+    Result.UNKNOWN_COMMAND: "the pool does not know this command",
+    Result.NO_SUCH_TENANT: "the pool has no such tenant context",
+    Result.NO_SUCH_CORE: "the pool has no such core",
+    Result.WRONG_TENANT_STATE: "the tenant is not in a state that allows it",
+    Result.WRONG_CORE_STATE: "the core is not in a state that allows it",
+    Result.WINDOW_OUTSIDE_MEMORY: "the window reaches beyond the end of memory",
+    Result.WINDOW_OVERLAPS: "the window overlaps one that is in use or not yet scrubbed",
+    Result.VIRTUAL_INDEX_TAKEN: "the tenant already has a core with this virtual index",
+    Result.TENANT_HOLDS_CORES: "the tenant still holds cores",
+    Result.WINDOW_NOT_ALIGNED: "the window is not a multiple of the prefetch",
+}
+"""What a result means, as part of a sentence."""
+
+
+class HypervisorError(RuntimeError):
+    """Something that the pool refused or did not do in time; `result` is the refused command's result, if any."""
+
+    def __init__(self, message: str, result: Result | None = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass
+class Tenant:
+    """An attached tenant: its context in the pool, its window, and its physical cores in virtual order."""
+
+    number: int
+    window: Window
+    beat_bytes: int
+    cores: list[int] = field(default_factory=list)
+
+    @property
+    def offset_bytes(self) -> int:
+        """First byte of the window in memory."""
+        return self.window.base * self.beat_bytes
+
+    @property
+    def length_bytes(self) -> int:
+        """Bytes in the window."""
+        return self.window.beats * self.beat_bytes
+
+
+@dataclass(frozen=True)
+class TenantStatus:
+    """What the registers of a tenant show. `cycles` count from START taking effect to END retired."""
+
+    state: TenantState
+    barriers: int
+    cycles: int
+    fault: Fault
+    fault_address: int
+
+    def describe_fault(self) -> str | None:
+        """The fault in words with its instruction, or None."""
+        if self.fault is Fault.NONE:
+            return None
+        return f"{self.fault.name} at instruction word {self.fault_address}: {FAULT_MEANINGS[self.fault]}"
+
+
+BarrierWatch = Callable[[Tenant, int], None]
+"""Called when a tenant's count of completed barriers has changed, with the new count."""
+ENDED = (TenantState.DONE, TenantState.FAULTED, TenantState.PAUSED, TenantState.STOPPED)
+
+
+class Hypervisor:
+    """Drives the pool behind `port`. Raises HypervisorError when it is no pool of these sizes."""
+
+    def __init__(self, port: PoolPort) -> None:
+        self.port = port
+        self.config: PoolConfig = port.config
+        self._windows = WindowAllocator(self.config)
+        self._tenants: dict[int, Tenant] = {}
+        self._free_cores = set(range(self.config.cores))
+        self._check_identity()
+        self._wait_for_reset()
+
+    # --- placing -------------------------------------------------------------------------------------------------
+
+    def attach(self, length_bytes: int) -> Tenant:
+        """A new tenant with a window of at least `length_bytes` bytes, zeroed outside simulated time."""
+        number = next((n for n in range(self.config.tenants) if n not in self._tenants), None)
+        if number is None:
+            raise HypervisorError(f"all {self.config.tenants} tenant contexts of pool {self.config.name!r} are in use")
+        try:
+            window = self._windows.allocate(length_bytes)
+        except OutOfMemory as problem:
+            raise HypervisorError(str(problem)) from None
+        tenant = Tenant(number, window, self.config.beat_bytes)
+        arguments = {
+            Register.ARGUMENT_TENANT: number,
+            Register.ARGUMENT_BASE: window.base,
+            Register.ARGUMENT_LIMIT: window.beats,
+        }
+        try:
+            self._command(Command.ATTACH, arguments)
+        except HypervisorError:
+            self._windows.release(window)
+            raise
+        self._tenants[number] = tenant
+        self.write(tenant, 0, np.zeros(tenant.length_bytes, np.uint8))
+        return tenant
+
+    def grant(self, tenant: Tenant, cores: Sequence[int]) -> None:
+        """Give physical cores to a tenant, as its next virtual cores in this order."""
+        for core in cores:
+            if core not in self._free_cores:
+                raise HypervisorError(
+                    f"core {core} is not free; free cores of pool {self.config.name!r}: {sorted(self._free_cores)}"
+                )
+            arguments = {
+                Register.ARGUMENT_TENANT: tenant.number,
+                Register.ARGUMENT_CORE: core,
+                Register.ARGUMENT_VIRTUAL: len(tenant.cores),
+            }
+            self._command(Command.GRANT, arguments)
+            self._free_cores.remove(core)
+            tenant.cores.append(core)
+
+    def revoke(self, tenant: Tenant) -> None:
+        """Take all cores from a tenant; returns when they are drained, scrubbed and free."""
+        for core in tenant.cores:
+            self._command(Command.REVOKE, {Register.ARGUMENT_CORE: core})
+        limit = self.config.drain_cycles + self.config.scrub_cycles + 2 * self.config.period_cycles
+        for core in tenant.cores:
+            self._wait_for(
+                [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)], CoreState.FREE, limit, f"core {core}"
+            )
+        self._free_cores |= set(tenant.cores)
+        tenant.cores.clear()
+
+    def detach(self, tenant: Tenant) -> None:
+        """Remove a tenant without cores; returns when the pool has zeroed its window in the host's slots."""
+        if self.status(tenant).state is not TenantState.STOPPED:
+            self.stop(tenant)
+        self._command(Command.DETACH, {Register.ARGUMENT_TENANT: tenant.number})
+        self._wait_for_detached(tenant.number, tenant.window.beats)
+        self._windows.release(tenant.window)
+        del self._tenants[tenant.number]
+
+    # --- memory --------------------------------------------------------------------------------------------------
+
+    def write(self, tenant: Tenant, offset: int, data: bytes | Bytes) -> None:
+        """Place bytes in the tenant's window, outside simulated time. Raises ValueError beyond its end."""
+        content = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        self._check_place(tenant, offset, len(content))
+        self.port.write_memory(tenant.offset_bytes + offset, content)
+
+    def read(self, tenant: Tenant, offset: int, length: int) -> Bytes:
+        """A copy of bytes of the tenant's window, outside simulated time. Raises ValueError beyond its end."""
+        self._check_place(tenant, offset, length)
+        return self.port.read_memory(tenant.offset_bytes + offset, length)
+
+    # --- running -------------------------------------------------------------------------------------------------
+
+    def align_start(self, count: int) -> None:
+        """Wait, if need be, until `count` tenants can be started before the wheel's next whole period begins."""
+        needed = count * (3 + COMMAND_CYCLES + 2) + COMMAND_CYCLES
+        period = self.config.period_cycles
+        if needed > period:
+            raise HypervisorError(f"{count} tenants cannot start in one period of {period} cycles: start fewer")
+        remaining = period - self.port.cycle % period
+        if remaining < needed:
+            self.port.step(remaining)
+
+    def start(self, programs: Sequence[tuple[Tenant, int]]) -> None:
+        """START tenants at their start words, all at the beginning of the same whole period of the wheel."""
+        accesses: list[ControlAccess] = []
+        for tenant, start_word in programs:
+            accesses += _command_accesses(
+                Command.START, {Register.ARGUMENT_TENANT: tenant.number, Register.ARGUMENT_START: start_word}
+            )
+        self.align_start(len(programs))
+        for (tenant, _), answer in zip(programs, self.port.transfer(accesses), strict=True):
+            _check_result(Command.START, Result(answer), f"tenant {tenant.number}")
+
+    def wait(
+        self,
+        tenants: Iterable[Tenant],
+        limit_cycles: int,
+        watch: BarrierWatch | None = None,
+        poll_cycles: int = POLL_CYCLES,
+    ) -> None:
+        """Let time pass until every one of the tenants has ended: DONE, FAULTED or PAUSED.
+
+        Looks at those that have not once every `poll_cycles` cycles, and calls `watch` for new barriers before any
+        more time passes. Raises HypervisorError when `limit_cycles` pass without an end.
+        """
+        waiting = list(tenants)
+        barriers = dict.fromkeys((tenant.number for tenant in waiting), 0)
+        end = self.port.cycle + limit_cycles
+        while True:
+            began = self.port.cycle
+            states = self._look(waiting)
+            for tenant, (_, count) in zip(waiting, states, strict=True):
+                if count != barriers[tenant.number] and watch is not None:
+                    watch(tenant, count)
+                barriers[tenant.number] = count
+            waiting = [tenant for tenant, (state, _) in zip(waiting, states, strict=True) if state not in ENDED]
+            if not waiting:
+                return
+            if self.port.cycle >= end:
+                names = ", ".join(f"tenant {t.number} ({self.status(t).state.name})" for t in waiting)
+                raise HypervisorError(f"no end within {limit_cycles} cycles: {names}; give a higher limit")
+            self.port.step(max(0, began + poll_cycles - self.port.cycle))
+
+    def _look(self, tenants: Sequence[Tenant]) -> list[tuple[TenantState, int]]:
+        """State and completed barriers of tenants."""
+        look: list[ControlAccess] = []
+        for tenant in tenants:
+            look += [Write(Register.ARGUMENT_TENANT, tenant.number), Read(Register.TENANT_STATE)]
+            look += [Read(Register.TENANT_BARRIERS)]
+        answers = self.port.transfer(look)
+        return [(TenantState(state), count) for state, count in zip(answers[0::2], answers[1::2], strict=True)]
+
+    def status(self, tenant: Tenant) -> TenantStatus:
+        """What the tenant's registers show now."""
+        registers = (
+            Register.TENANT_STATE,
+            Register.TENANT_BARRIERS,
+            Register.TENANT_CYCLES,
+            Register.TENANT_FAULT,
+            Register.TENANT_FAULT_ADDRESS,
+        )
+        select = Write(Register.ARGUMENT_TENANT, tenant.number)
+        state, barriers, cycles, fault, address = self.port.transfer([select, *map(Read, registers)])
+        return TenantStatus(TenantState(state), barriers, cycles, Fault(fault), address)
+
+    def pause(self, tenant: Tenant) -> None:
+        """Ask a running tenant to stop at its next barrier; `wait` for it then."""
+        self._command(Command.PAUSE, {Register.ARGUMENT_TENANT: tenant.number})
+
+    def resume(self, tenant: Tenant) -> None:
+        """Let a paused tenant go on."""
+        self._command(Command.RESUME, {Register.ARGUMENT_TENANT: tenant.number})
+
+    def stop(self, tenant: Tenant) -> None:
+        """Reset the context of a tenant without cores."""
+        self._command(Command.STOP, {Register.ARGUMENT_TENANT: tenant.number})
+
+    # --- registers -----------------------------------------------------------------------------------------------
+
+    def _command(self, command: Command, arguments: dict[Register, int]) -> None:
+        (answer,) = self.port.transfer(_command_accesses(command, arguments))
+        what = ", ".join(f"{name.name.removeprefix('ARGUMENT_').lower()} {value}" for name, value in arguments.items())
+        _check_result(command, Result(answer), what)
+
+    def _check_identity(self) -> None:
+        found = read_control(self.port, Register.IDENTIFICATION)
+        if found != IDENTIFICATION:
+            raise HypervisorError(f"this is no Tenure pool: IDENTIFICATION reads {found:#x}, not {IDENTIFICATION:#x}")
+        for register, expected in ((Register.CORES, self.config.cores), (Register.TENANTS, self.config.tenants)):
+            value = read_control(self.port, register)
+            if value != expected:
+                raise HypervisorError(
+                    f"the pool has {value} {register.name.lower()}, {self.config.name!r} says {expected}"
+                )
+
+    def _wait_for_reset(self) -> None:
+        """Reset scrubs every core and cleans every context before anything can be attached or granted."""
+        limit = self.config.scrub_cycles + 4 * self.config.period_cycles
+        for core in range(self.config.cores):
+            self._wait_for(
+                [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)], CoreState.FREE, limit, f"core {core}"
+            )
+        for number in range(self.config.tenants):
+            self._wait_for_detached(number, self.config.tenants * self.config.fetch_beats)
+
+    def _wait_for_detached(self, number: int, beats: int) -> None:
+        slots = self.config.cores * self.config.channels
+        limit = (beats // slots + 4) * self.config.tenants * self.config.period_cycles + self.config.drain_cycles
+        look: list[ControlAccess] = [Write(Register.ARGUMENT_TENANT, number), Read(Register.TENANT_STATE)]
+        self._wait_for(look, TenantState.DETACHED, limit, f"tenant {number}")
+
+    def _wait_for(self, look: list[ControlAccess], wanted: int, limit_cycles: int, who: str) -> None:
+        end = self.port.cycle + limit_cycles
+        while (value := self.port.transfer(look)[0]) != wanted:
+            if self.port.cycle > end:
+                raise HypervisorError(f"{who} is in state {value}, not {wanted}, after {limit_cycles} cycles")
+            self.port.step(POLL_CYCLES)
+
+    def _check_place(self, tenant: Tenant, offset: int, length: int) -> None:
+        if not 0 <= offset <= offset + length <= tenant.length_bytes:
+            raise ValueError(
+                f"bytes {offset}..{offset + length} lie outside the window of tenant {tenant.number}, which has "
+                f"{tenant.length_bytes}"
+            )
+
+
+def _command_accesses(command: Command, arguments: dict[Register, int]) -> list[ControlAccess]:
+    writes = [Write(register, value) for register, value in arguments.items()]
+    return [*writes, Write(Register.COMMAND, command), Idle(COMMAND_CYCLES), Read(Register.COMMAND_RESULT)]
+
+
+def _check_result(command: Command, result: Result, what: str) -> None:
+    if result is not Result.ACCEPTED:
+        raise HypervisorError(f"{command.name} ({what}) was refused: {RESULT_MEANINGS[result]}", result)
