@@ -94,6 +94,11 @@ def implication(condition: Formula, claim: Formula) -> Formula:
     return lambda logic, view: logic.implies(condition(logic, view), claim(logic, view))
 
 
+def negation(claim: Formula) -> Formula:
+    """The claim does not hold."""
+    return lambda logic, view: logic.negate(claim(logic, view))
+
+
 def conjunction(*claims: Formula) -> Formula:
     """All of the claims; true when there is none."""
     return lambda logic, view: logic.all(claim(logic, view) for claim in claims)
@@ -127,7 +132,8 @@ def unary(
 ) -> list[Candidate]:
     """Invariants within one group, over one copy (asserted of both copies when there are two).
 
-    Patterns: `x is 0`; `guard -> x is 0`; `guard -> bit is 1`; `x equals y`; `guard -> x equals y`; `x <= 1`.
+    Patterns: `x is 0`; `x <= 1`; `guard -> x is 0`; `x equals y`; `guard -> x equals y`; and for registers small
+    enough to be guards `x is not v`, `guard -> x is v`, `guard -> x is not v` for every value v.
     Exclusion of two bits is `a -> b is 0`, so at most one of many is covered; exactly one needs `exactly_one`.
 
     Args:
@@ -146,11 +152,19 @@ def unary(
             found.append(_candidate(zero, group, value_is(name, 0)))
             if widths[part] > 1:
                 found.append(_candidate(f"{target} <= 1", group, value_is_at_most(name, 1), zero))
-            for guard, value in itertools.product(guards, (0, 1) if widths[part] == 1 else (0,)):
-                if guard.register != name:
-                    constant = f"{target} is {value}"
-                    formula = implication(guard.condition, value_is(name, value))
-                    found.append(_candidate(f"{guard.text} -> {constant}", group, formula, constant))
+            values = range(1 << widths[part]) if widths[part] <= guard_bits else range(1)
+            for guard, value in itertools.product(guards, values):
+                if guard.register == name:
+                    continue
+                constant, excluded = f"{target} is {value}", f"{target} is not {value}"
+                claim = implication(guard.condition, value_is(name, value))
+                found.append(_candidate(f"{guard.text} -> {constant}", group, claim, constant))
+                if 1 < widths[part] <= guard_bits:
+                    claim = implication(guard.condition, negation(value_is(name, value)))
+                    found.append(_candidate(f"{guard.text} -> {excluded}", group, claim, excluded))
+            if 1 < widths[part] <= guard_bits:  # a state machine's unused encodings
+                for value in values:
+                    found.append(_candidate(f"{target} is not {value}", group, negation(value_is(name, value))))
         for first, second in itertools.combinations(group.registers, 2):
             bits = widths[first]
             if bits != widths[second] or bits == 1 or (equal_bits is not None and bits not in equal_bits):

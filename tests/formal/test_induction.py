@@ -11,8 +11,9 @@ from netlists import dispatcher, scrubber
 from pyrtl import Input, MemBlock, Output, Register, select
 
 from formal.induction import Effort, decide, infer, prove
-from formal.mutation import change_operation, mutated, nets_between, redirect, replace_net, tie
+from formal.mutation import change_operation, mutated, nets_between, random_patch, redirect, replace_net, tie
 from formal.problem import Candidate, Claim, Problem
+from formal.refute import refute
 from formal.templates import groups, sweeps, unary
 from formal.trace import replay
 from formal.transition import TransitionSystem
@@ -178,3 +179,19 @@ def test_next_state_properties_and_large_memories_are_supported() -> None:
     )
     demand_proof(prove(problem))
     assert isinstance(prove(replace(problem, candidates=())), Unknown)
+
+
+def test_no_random_mutant_is_both_proved_and_refuted() -> None:
+    """The prover and the search share no reasoning, so each checks the other; some mutants must fall."""
+    refuted = 0
+    for seed in range(16):
+        sink = ("core0_full0", "core0_tag0", "core0_owner", "core1_running")[seed % 4]
+        block = mutated(dispatcher(2, 2), random_patch(seed, sink))
+        problem = replace(ownership(block, 2, 2), covers=())
+        proved = isinstance(prove(problem, effort=QUIET), Proved)
+        found = refute(problem, depth=10)
+        if isinstance(found, Refuted):
+            replay(block, problem, found.trace)
+            refuted += 1
+        assert not (proved and isinstance(found, Refuted)), seed
+    assert refuted >= 2
