@@ -66,7 +66,8 @@ def register_page() -> str:
         _GENERATED,
         "# Control registers",
         *_documentation(registers),
-        f"An address has {registers.CONTROL_ADDRESS_BITS} bits, a register has {registers.CONTROL_DATA_BITS}. IDENTIFICATION reads {registers.IDENTIFICATION:#010x}. "
+        f"An address has {registers.CONTROL_ADDRESS_BITS} bits, a register has {registers.CONTROL_DATA_BITS}. "
+        f"IDENTIFICATION reads {registers.IDENTIFICATION:#010x}. "
         f"COMMAND_CYCLES is {registers.COMMAND_CYCLES}.",
         _table(("address", "register", "host may", "meaning"), rows),
     ]
