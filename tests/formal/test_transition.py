@@ -15,12 +15,26 @@ from formal.algebra import Z3Algebra
 from formal.problem import random_word
 from formal.simulator import Simulator
 from formal.transition import INTEGERS, TransitionSystem
+from rtl.requantiser import requantiser_lane
+
+REQUANTISER_INPUTS = {"accumulator": 32, "mantissa": 24, "shift": 8, "zero_point": 8, "low": 8, "high": 8, "clear": 1}
+
+
+def requantiser() -> pyrtl.Block:
+    """A real leaf of the core: wide multiplier, shifts and pipeline registers."""
+    pyrtl.reset_working_block()
+    requantised = requantiser_lane(**{name: pyrtl.Input(bits, name) for name, bits in REQUANTISER_INPUTS.items()})
+    result = pyrtl.Output(len(requantised), "result")
+    result <<= requantised
+    return pyrtl.working_block()
+
 
 # Another netlist joins the co-simulation by being listed here.
 NETLISTS: dict[str, Callable[[], pyrtl.Block]] = {
     "arithmetic": arithmetic,
     "memories": memories,
     "scrubber": scrubber,
+    "requantiser": requantiser,
     "dispatcher 2x2": lambda: dispatcher(2, 2),
     "dispatcher 5x3": lambda: dispatcher(5, 3, depth=3, payload_bits=70),
 }
