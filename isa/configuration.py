@@ -51,6 +51,8 @@ class PoolConfig:
     memory_beats: int = _size("beats of memory behind all channels together")
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            self._fail("name", "is not a text")
         for field in dataclasses.fields(self):
             if field.name == "name":
                 continue
@@ -194,7 +196,7 @@ def load_pool(name_or_file: str) -> PoolConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"pool file {path}: {error}") from None
     base_name = entries.pop("base", None)
-    if base_name is not None and base_name not in NAMED_POOLS:
+    if base_name is not None and base_name not in list(NAMED_POOLS):  # a list: TOML values need not be hashable
         raise ConfigurationError(f"pool file {path}: base {base_name!r} is none of {', '.join(NAMED_POOLS)}")
     sizes = {} if base_name is None else dataclasses.asdict(NAMED_POOLS[base_name])
     known_keys = {field.name for field in dataclasses.fields(PoolConfig)}
