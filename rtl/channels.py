@@ -1,0 +1,284 @@
+"""Memory channels: whose access a slot carries, where it may go, and to whom its response belongs.
+
+    t           slot: the wheel names a core or the host; its access and its owner's window are selected
+    t + 1       stage registers: the limit is checked, the base added; an access beyond the window raises a fault
+    t + 2       channel outputs, and stage 0 of the delay line, which remembers what is in flight
+    t + 2 + L   last stage of the delay line; the response is on the channel's input
+    t + 3 + L   registers on the core's port (or the host's); a fetched beat is in the prefetch bank
+
+The core of a response is the one that the wheel named L + 2 cycles ago, and its owner has not changed since: a core
+stays DRAINING for longer than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from pyrtl import Const, Register, WireVector, select
+
+from isa.configuration import PoolConfig
+from isa.instructions import INSTRUCTION_ADDRESS_BITS
+from rtl.ownership import CoreEntry
+from rtl.prefetch import FetchWish
+from rtl.sizes import Sizes, any_of, chosen, gated, lies_on, output, register
+from rtl.tenants import Tenant
+from rtl.wheel import Wheel
+from rtl.windows import Sweep, Window
+
+KIND_BITS = 3
+
+
+class Kind(IntEnum):
+    """What a slot carries."""
+
+    NOTHING = 0
+    FETCH = 1
+    READ = 2
+    WRITE = 3
+    HOST_READ = 4
+    HOST_WRITE = 5
+    SWEEP = 6
+
+
+@dataclass(frozen=True)
+class Access:
+    """An access on its way, one field per stage register; everything is 0 that `kind` does not need."""
+
+    kind: WireVector
+    epoch: WireVector
+    tenant: WireVector
+    base: WireVector
+    limit: WireVector
+    offset: WireVector
+    data: WireVector
+    strobe: WireVector
+    instruction: WireVector
+
+
+@dataclass(frozen=True)
+class HostPort:
+    """The host's request, held until `taken` shows 1."""
+
+    valid: WireVector
+    write: WireVector
+    address: WireVector
+    data: WireVector
+    strobe: WireVector
+    taken: Register
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Who gets the channel's slot in this cycle (at most one bit is 1), and the access that goes to the stage."""
+
+    core: WireVector
+    owner: WireVector
+    is_fetch: WireVector
+    is_request: WireVector
+    is_host: WireVector
+    is_sweep: WireVector
+    access: Access
+
+
+def slot(
+    config: PoolConfig,
+    channel: int,
+    wheel: Wheel,
+    entries: Sequence[CoreEntry],
+    tenants: Sequence[Tenant],
+    windows: Sequence[Window],
+    wishes: Sequence[FetchWish],
+    requests: Sequence[Mapping[str, WireVector]],
+    host: HostPort,
+    sweep: Sweep,
+) -> Slot:
+    """Decide one slot: the owner's fetch, else the core's request; in host slots the host's request, else the sweep.
+
+    `requests[c]` are the request ports of core c, `request_valid` without what has been taken already.
+    """
+    sizes = Sizes(config)
+    core = wheel.slot_core[channel]
+    request = {name: chosen(core, [ports[name] for ports in requests]) for name in requests[0]}
+    owner = chosen(core, [entry.owner for entry in entries])
+    core_slot = ~wheel.slot_is_host[channel] & chosen(core, [entry.is_held for entry in entries])
+    is_fetch = core_slot & chosen(owner, [wish.on_channel[channel] for wish in wishes])
+    is_request = (
+        core_slot
+        & ~is_fetch
+        & chosen(owner, [tenant.may_move for tenant in tenants])
+        & request["request_valid"]
+        & lies_on(request["request_address"], channel, sizes)
+    )
+    is_host = wheel.slot_is_host[channel] & host.valid & ~host.taken & lies_on(host.address, channel, sizes)
+    is_sweep = wheel.slot_is_host[channel] & ~is_host & sweep.wants[channel]
+
+    def per_source(fetch: WireVector, asked: WireVector, hosts: WireVector, swept: WireVector) -> WireVector:
+        """The value of whoever has the slot; 0 when nobody has."""
+        bits = max(len(fetch), len(asked), len(hosts), len(swept))
+        sources = [(is_fetch, fetch), (is_request, asked), (is_host, hosts), (is_sweep, swept)]
+        return any_of([gated(value.zero_extended(bits), condition) for condition, value in sources])
+
+    def kind(value: Kind) -> WireVector:
+        return Const(value, KIND_BITS)
+
+    window_base = chosen(owner, [window.base for window in windows])
+    window_limit = chosen(owner, [window.limit for window in windows])
+    none = Const(0, 1)
+    access = Access(
+        kind=per_source(
+            kind(Kind.FETCH),
+            select(request["request_write"], kind(Kind.WRITE), kind(Kind.READ)),
+            select(host.write, kind(Kind.HOST_WRITE), kind(Kind.HOST_READ)),
+            kind(Kind.SWEEP),
+        ),
+        epoch=is_fetch & chosen(owner, [tenant.epoch for tenant in tenants]),
+        tenant=gated(owner, is_fetch | is_request),
+        base=per_source(window_base, window_base, none, sweep.base),
+        limit=per_source(window_limit, window_limit, Const(config.memory_beats, sizes.length), sweep.limit),
+        offset=per_source(
+            chosen(owner, [tenant.next_request for tenant in tenants]),
+            request["request_address"],
+            host.address,
+            sweep.offset[channel],
+        ),
+        data=per_source(
+            none, gated(request["request_data"], request["request_write"]), gated(host.data, host.write), none
+        ),
+        strobe=per_source(
+            none,
+            gated(request["request_strobe"], request["request_write"]),
+            gated(host.strobe, host.write),
+            Const((1 << config.vectors_per_beat) - 1, config.vectors_per_beat),
+        ),
+        instruction=gated(request["request_instruction"], is_request),
+    )
+    return Slot(core, owner, is_fetch, is_request, is_host, is_sweep, access)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is due on a channel in this cycle, one bit per kind, and the core that its slot named."""
+
+    core: WireVector
+    is_fetch: WireVector
+    epoch: WireVector
+    is_read: WireVector
+    is_write: WireVector
+    is_host_read: WireVector
+    is_host_write: WireVector
+    is_sweep: WireVector
+    data: WireVector
+
+
+@dataclass(frozen=True)
+class Violation:
+    """An access beyond its owner's window, found in the stage: it is suppressed and faults its tenant."""
+
+    valid: WireVector
+    tenant: WireVector
+    instruction: WireVector
+
+
+def channel_pipeline(
+    config: PoolConfig, channel: int, access: Access, response: WireVector, core: WireVector
+) -> tuple[Violation, Due]:
+    """Stage, limit check, channel outputs and delay line of one channel.
+
+    `response` is the channel's input, `core` the core of the slot that it answers. The check compares the whole
+    offset with the limit and adds with one more bit than an address has, so that nothing can wrap.
+    """
+    sizes = Sizes(config)
+    name = f"channel{channel}_"
+    stage = Access(
+        kind=register(f"{name}stage_kind", KIND_BITS),
+        epoch=register(f"{name}stage_epoch", 1),
+        tenant=register(f"{name}stage_tenant", sizes.tenant),
+        base=register(f"{name}stage_base", sizes.beat),
+        limit=register(f"{name}stage_limit", sizes.length),
+        offset=register(f"{name}stage_offset", sizes.offset),
+        data=register(f"{name}stage_data", sizes.data),
+        strobe=register(f"{name}stage_strobe", config.vectors_per_beat),
+        instruction=register(f"{name}stage_instruction", INSTRUCTION_ADDRESS_BITS),
+    )
+    for field, wire in vars(stage).items():
+        wire.next <<= getattr(access, field).zero_extended(len(wire))[: len(wire)]
+
+    is_inside = stage.offset < stage.limit
+    passes = is_inside & (stage.kind != Kind.NOTHING)
+    is_write = any_of([stage.kind == kind for kind in (Kind.WRITE, Kind.HOST_WRITE, Kind.SWEEP)])
+    physical = stage.base + stage.offset[: sizes.beat]
+    for port, bits, value in (
+        ("valid", 1, passes),
+        ("write", 1, is_write & passes),
+        ("address", sizes.channel_address, gated(physical[sizes.channel : sizes.beat], passes)),
+        ("data", sizes.data, gated(stage.data, passes)),
+        ("strobe", config.vectors_per_beat, gated(stage.strobe, passes)),
+    ):
+        driver = register(f"{name}request_{port}", bits)
+        driver.next <<= value
+        output(f"{name}{port}", driver)
+
+    kind, epoch = gated(stage.kind, passes), stage.epoch & passes
+    for step in range(config.channel_latency + 1):
+        kind_here = register(f"{name}flight{step}_kind", KIND_BITS)
+        epoch_here = register(f"{name}flight{step}_epoch", 1)
+        kind_here.next <<= kind
+        epoch_here.next <<= epoch
+        kind, epoch = kind_here, epoch_here
+    asked = (stage.kind == Kind.READ) | (stage.kind == Kind.WRITE)
+    return (
+        Violation(asked & ~is_inside, stage.tenant, stage.instruction),
+        Due(
+            core,
+            is_fetch=kind == Kind.FETCH,
+            epoch=epoch,
+            is_read=kind == Kind.READ,
+            is_write=kind == Kind.WRITE,
+            is_host_read=kind == Kind.HOST_READ,
+            is_host_write=kind == Kind.HOST_WRITE,
+            is_sweep=kind == Kind.SWEEP,
+            data=response,
+        ),
+    )
+
+
+def core_responses(
+    config: PoolConfig, due: Sequence[Due], slots: Sequence[Slot], inputs: Sequence[Mapping[str, Register]]
+) -> None:
+    """Drive the ports `request_taken`, `response_valid`, `response_data`, `write_acknowledged` of all cores."""
+    sizes = Sizes(config)
+
+    def names(index: WireVector, core: int) -> WireVector:
+        return index == core if sizes.core else Const(1, 1)
+
+    for core, ports in enumerate(inputs):
+        named = [names(answer.core, core) for answer in due]
+        reads = [here & answer.is_read for here, answer in zip(named, due, strict=True)]
+        writes = [here & answer.is_write for here, answer in zip(named, due, strict=True)]
+        ports["request_taken"].next <<= any_of([names(each.core, core) & each.is_request for each in slots])
+        ports["response_valid"].next <<= any_of(reads)
+        ports["response_data"].next <<= any_of(
+            [gated(answer.data, read) for answer, read in zip(due, reads, strict=True)]
+        )
+        ports["write_acknowledged"].next <<= any_of(writes)
+
+
+def host_port(
+    valid: WireVector, write: WireVector, address: WireVector, data: WireVector, strobe: WireVector
+) -> HostPort:
+    """The host's request with its `taken` register, which `host_responses` drives."""
+    return HostPort(valid, write, address, data, strobe, register("host_taken", 1))
+
+
+def host_responses(config: PoolConfig, host: HostPort, slots: Sequence[Slot], due: Sequence[Due]) -> None:
+    """Drive the host's outputs: a request was taken; a read's data, or a write is done (with data 0)."""
+    host.taken.next <<= any_of([each.is_host for each in slots])
+    valid = register("host_answer_valid", 1)
+    valid.next <<= any_of([answer.is_host_read | answer.is_host_write for answer in due])
+    data = register("host_answer_data", Sizes(config).data)
+    data.next <<= any_of([gated(answer.data, answer.is_host_read) for answer in due])
+    output("host_request_taken", host.taken)
+    output("host_response_valid", valid)
+    output("host_response_data", data)

@@ -1,0 +1,200 @@
+"""Level 1: one instruction a cycle, read and acted upon for the owner of the core that the wheel names.
+
+t       stage 0: owner of core t mod M; the prefetch banks are read at its program counter
+t + 1   stage 1: the word is decoded; done now, or not consumed and read again in a later slot
+t + 2   on the core's port; program counter, progress and credits show the effect
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyrtl import Const, MemBlock, Register, WireVector, select
+
+from isa.configuration import PoolConfig
+from isa.instructions import INSTRUCTION_ADDRESS_BITS, WORD_BITS
+from isa.registers import Fault
+from rtl.core_ports import FAULT_CAUSE_BITS
+from rtl.decoder import Decoded, decoder
+from rtl.ownership import CoreEntry
+from rtl.prefetch import Jump, prefetch_read
+from rtl.sizes import Sizes, any_of, chosen, first_of, gated, low_bits, register
+from rtl.tenants import FaultSource, Tenant
+from rtl.wheel import Wheel
+from rtl.windows import Window
+
+ENGINES = ("load", "compute", "save")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Stage registers between stage 0 and stage 1, and the word that they hold."""
+
+    valid: Register
+    tenant: Register
+    address: Register
+    is_outside: Register
+    """There is no word: the program counter's beat lies beyond the window."""
+    word: WireVector
+
+
+def read_stage(
+    config: PoolConfig,
+    wheel: Wheel,
+    entries: Sequence[CoreEntry],
+    tenants: Sequence[Tenant],
+    windows: Sequence[Window],
+    banks: Sequence[MemBlock],
+) -> Fetched:
+    """Stage 0: choose the tenant, read its word."""
+    sizes = Sizes(config)
+    valid = register("dispatch_valid", 1)
+    tenant = register("dispatch_tenant", sizes.tenant)
+    address = register("dispatch_address", INSTRUCTION_ADDRESS_BITS)
+    is_outside = register("dispatch_is_outside", 1)
+
+    owner = chosen(wheel.dispatch_core, [entry.owner for entry in entries])
+    program_counter = chosen(owner, [each.program_counter for each in tenants])
+    beat = program_counter[sizes.word :]
+    has_word = beat != chosen(owner, [each.next_arrival for each in tenants])
+    beyond = beat >= chosen(owner, [window.limit for window in windows])
+    takes = (
+        chosen(wheel.dispatch_core, [entry.is_held for entry in entries])
+        & chosen(owner, [each.is_running for each in tenants])
+        & ~(valid & (tenant == owner))
+        & (has_word | beyond)
+    )
+    valid.next <<= takes
+    tenant.next <<= gated(owner, takes)
+    address.next <<= gated(program_counter, takes)
+    is_outside.next <<= takes & beyond
+
+    beats = prefetch_read(config, banks, owner, beat)
+    here = chosen(low_bits(address[sizes.word :], sizes.channel), beats)
+    words = [here[WORD_BITS * place : WORD_BITS * (place + 1)] for place in range(config.words_per_beat)]
+    return Fetched(valid, tenant, address, is_outside, chosen(low_bits(address, sizes.word), words))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What stage 1 does with the word, before it is known whether its tenant is still RUNNING; 1 bit each."""
+
+    fault: WireVector
+    cause: WireVector
+    advance: WireVector
+    """To the next word: the instruction goes to a core."""
+    call: WireVector
+    returns: WireVector
+    finish: WireVector
+
+
+def verdict(
+    fetched: Fetched, decoded: Decoded, tenants: Sequence[Tenant], is_mapped: WireVector, has_credit: WireVector
+) -> Verdict:
+    """Judge the word. Exactly one of fault, advance, call, returns, finish, or none: then it stays where it is."""
+    for_core = any_of(decoded.engine)
+    in_frame = chosen(fetched.tenant, [tenant.in_frame for tenant in tenants])
+    barriers = chosen(fetched.tenant, [tenant.barriers for tenant in tenants])
+    faults = [
+        (fetched.is_outside, Fault.FETCH_OUTSIDE_WINDOW),
+        (~decoded.is_legal, Fault.ILLEGAL_INSTRUCTION),
+        (decoded.is_call & in_frame, Fault.NESTED_CALL),
+        (decoded.is_return & ~in_frame, Fault.RETURN_WITHOUT_CALL),
+        (for_core & ~is_mapped, Fault.UNMAPPED_CORE),
+    ]
+    fault = any_of([condition for condition, _ in faults])
+    return Verdict(
+        fault=fault,
+        cause=first_of(
+            [(condition, Const(cause, FAULT_CAUSE_BITS)) for condition, cause in faults],
+            Const(Fault.NONE, FAULT_CAUSE_BITS),
+        ),
+        advance=~fault & for_core & has_credit,
+        call=~fault & decoded.is_call,
+        returns=~fault & decoded.is_return,
+        finish=~fault & decoded.is_end & (barriers >= decoded.barriers),
+    )
+
+
+def program_flow(
+    tenant: Tenant, acts: WireVector, judged: Verdict, target: WireVector, start: WireVector, entry: WireVector
+) -> Jump:
+    """Drive program counter and frame of one tenant. `start` jumps to `entry`; STOP is `start` with the entry 0."""
+    following = (tenant.program_counter + 1)[:INSTRUCTION_ADDRESS_BITS]
+    calls, returns = acts & judged.call, acts & judged.returns
+    jump = Jump(start | calls | returns, first_of([(start, entry), (returns, tenant.return_address)], target))
+    tenant.program_counter.next <<= first_of(
+        [(jump.valid, jump.target), (acts & judged.advance, following)], tenant.program_counter
+    )
+    tenant.in_frame.next <<= ~start & (calls | (tenant.in_frame & ~returns))
+    tenant.return_address.next <<= first_of(
+        [(start | returns, Const(0, INSTRUCTION_ADDRESS_BITS)), (calls, following)], tenant.return_address
+    )
+    return jump
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    """What level 1 did to each tenant in this cycle."""
+
+    jumps: list[Jump]
+    finishes: list[WireVector]
+    faults: list[FaultSource]
+
+
+def dispatcher(
+    config: PoolConfig,
+    wheel: Wheel,
+    entries: Sequence[CoreEntry],
+    tenants: Sequence[Tenant],
+    windows: Sequence[Window],
+    banks: Sequence[MemBlock],
+    starts: Sequence[WireVector],
+    stops: Sequence[WireVector],
+    start_address: WireVector,
+    outputs: Sequence[Mapping[str, WireVector]],
+    inputs: Sequence[Mapping[str, Register]],
+) -> Dispatch:
+    """Both stages, the credits, and the instruction ports of all cores."""
+    fetched = read_stage(config, wheel, entries, tenants, windows, banks)
+    decoded = decoder(fetched.word)
+    matches = [
+        entry.is_held & (entry.owner == fetched.tenant) & (entry.virtual == decoded.virtual_core) for entry in entries
+    ]
+    credits = [credit_counters(config, core) for core in range(config.cores)]
+    has_credit = any_of(
+        [
+            match & any_of([wants & (count != 0) for wants, count in zip(decoded.engine, counts, strict=True)])
+            for match, counts in zip(matches, credits, strict=True)
+        ]
+    )
+    judged = verdict(fetched, decoded, tenants, any_of(matches), has_credit)
+    acting = [fetched.valid & (fetched.tenant == index) & tenant.is_running for index, tenant in enumerate(tenants)]
+    sends = any_of(acting) & judged.advance
+    for core, entry in enumerate(entries):
+        sent = sends & matches[core]
+        ports = inputs[core]
+        ports["instruction_valid"].next <<= sent
+        ports["instruction"].next <<= gated(fetched.word, sent)
+        ports["instruction_address"].next <<= gated(fetched.address, sent)
+        for engine, count in enumerate(credits[core]):
+            balance = count + outputs[core]["credit"][engine] - (sent & decoded.engine[engine])
+            full = Const(config.queue_instructions, len(count))
+            count.next <<= select(entry.is_held, balance[: len(count)], full)
+    jumps = []
+    for index, tenant in enumerate(tenants):
+        entry_address = gated(start_address, starts[index])
+        restart = starts[index] | stops[index]
+        jumps.append(program_flow(tenant, acting[index], judged, decoded.target, restart, entry_address))
+    return Dispatch(
+        jumps,
+        [acts & judged.finish for acts in acting],
+        [FaultSource(acts & judged.fault, judged.cause, fetched.address) for acts in acting],
+    )
+
+
+def credit_counters(config: PoolConfig, core: int) -> list[Register]:
+    """Free places in the queues of one core, per engine: full unless the core is HELD."""
+    bits = config.queue_instructions.bit_length()
+    return [register(f"core{core}_credits_{engine}", bits, config.queue_instructions) for engine in ENGINES]
