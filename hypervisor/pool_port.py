@@ -17,7 +17,7 @@ from isa.configuration import PoolConfig
 
 Bytes = NDArray[np.uint8]
 
-CONTROL_READ_CYCLES = 2
+CONTROL_READ_CYCLES = 1
 """Cycles from presenting the address of a control register until its value is on control_read_data."""
 
 

@@ -58,11 +58,9 @@ def elaborate(config: PoolConfig) -> None:
     output("channel0_data", pyrtl.concat(*[(index * 7 + byte)[:8] for byte in range(config.beat_bytes)]))
     output("channel0_strobe", (index[:4] | 1))
     shown = pyrtl.select(address == int(Register.COMMAND_RESULT), gathered, counter)
-    first_stage = pyrtl.Register(32, "first_stage")
-    second_stage = pyrtl.Register(32, "second_stage")
-    first_stage.next <<= shown
-    second_stage.next <<= first_stage
-    output("control_read_data", second_stage)
+    answer = pyrtl.Register(32, "answer")
+    answer.next <<= shown
+    output("control_read_data", answer)
     output("core0_activity", pyrtl.concat(busy, busy & reading, counter[4] & counter[5]))
     output("core1_activity", pyrtl.Const(0, 3))
 

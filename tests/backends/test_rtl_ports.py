@@ -40,7 +40,7 @@ def test_a_step_of_n_cycles_advances_the_pool_by_n_cycles(port: RtlPort) -> None
     port.step(1000)
     assert port.cycle == 1000
     assert read_control(port, Register.TENANT_CYCLES) == 1000
-    assert port.cycle == 1003
+    assert port.cycle == 1002
 
 
 def test_accesses_of_a_transfer_follow_one_another_in_consecutive_cycles(port: RtlPort) -> None:
