@@ -100,13 +100,11 @@ def control_port(
     def ordered(which: Command) -> WireVector:
         return permitted & (command == which)
 
-    tenant_index = arguments[Address.ARGUMENT_TENANT]
-    progress = chosen(tenant_index, [tenant.progress for tenant in tenants])
+    progress = chosen(arguments[Address.ARGUMENT_TENANT], [tenant.progress for tenant in tenants])
     may_start = (progress == 0) | (progress == TenantState.DONE)
     is_running = progress == TenantState.RUNNING
-    is_paused = progress == TenantState.PAUSED
-    may_resume = is_paused | (is_running & chosen(tenant_index, [tenant.pause_pending for tenant in tenants]))
-    suits_progress = {Command.START: may_start, Command.PAUSE: is_running, Command.RESUME: may_resume}
+    may_move = is_running | (progress == TenantState.PAUSED)
+    suits_progress = {Command.START: may_start, Command.PAUSE: may_move, Command.RESUME: may_move}
     unsuitable = any_of([(command == which) & ~suits for which, suits in suits_progress.items()])
 
     result = register("command_result", RESULT_BITS)
@@ -139,7 +137,7 @@ def control_port(
         ],
         starts=per_tenant(Command.START, may_start),
         pauses=per_tenant(Command.PAUSE, is_running),
-        resumes=per_tenant(Command.RESUME, may_resume),
+        resumes=per_tenant(Command.RESUME, may_move),
         stops=stops,
     )
 
@@ -199,13 +197,13 @@ def _checks(
         (Result.UNKNOWN_COMMAND, ~ordered(*Command)),
         (Result.NO_SUCH_TENANT, ordered(*_NEEDS_TENANT) & (tenant >= config.tenants)),
         (Result.NO_SUCH_CORE, ordered(*_NEEDS_CORE) & (core >= config.cores)),
+        (Result.TENANT_HOLDS_CORES, ordered(Command.DETACH, Command.STOP) & any_of(owned)),
         (Result.WRONG_TENANT_STATE, wrong_tenant_state),
         (Result.WRONG_CORE_STATE, wrong_core_state),
-        (Result.WINDOW_NOT_ALIGNED, attaches & (rest != 0)),
+        (Result.WINDOW_NOT_ALIGNED, attaches & ((rest != 0) | (limit == 0))),
         (Result.WINDOW_OUTSIDE_MEMORY, attaches & (end > config.memory_beats)),
         (Result.WINDOW_OVERLAPS, attaches & any_of(overlaps)),
         (Result.VIRTUAL_INDEX_TAKEN, ordered(Command.GRANT) & taken),
-        (Result.TENANT_HOLDS_CORES, ordered(Command.DETACH, Command.STOP) & any_of(owned)),
     ]
     choices = []
     for result, applies in refusals:
