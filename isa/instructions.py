@@ -10,6 +10,12 @@ vectors. Field widths never depend on a pool; `PoolConfig` says what fits.
 Engines. Bits 5..4 of the opcode name the engine: level 1 (the dispatcher itself), or load, compute or save of
 the core. The engines of one core overlap; `wait_X` takes one token that engine X has posted and `post_X` gives
 one. Tokens are taken when the instruction issues and given when its effect is complete.
+
+Drain. An accumulator becomes the byte clip(RNE(float32(accumulator + bias) * scale) + zero_point, low, high):
+accumulator + bias wraps modulo 2**32, scale is mantissa * 2**-shift, product and conversion round as float32 does
+(24 significant bits, ties to even), RNE rounds to an integer, ties to even; where low exceeds high, high wins. Bias,
+mantissa and shift of each output channel lie in a parameter block of 8 vectors, byte o of each for channel o:
+vectors 0-3 the bias (least significant byte first), 4-6 the mantissa (its bit 23 is taken as set), 7 the shift.
 """
 
 from __future__ import annotations
