@@ -67,9 +67,7 @@ def tensor_to_vectors(tensor: NDArray[np.int8], array: int) -> NDArray[np.int8]:
     return np.ascontiguousarray(padded.reshape(blocks, array, rows, columns).transpose(0, 2, 3, 1))
 
 
-def vectors_to_tensor(
-    vectors: NDArray[np.int8], dimensions: tuple[int, int, int], array: int
-) -> NDArray[np.int8]:
+def vectors_to_tensor(vectors: NDArray[np.int8], dimensions: tuple[int, int, int], array: int) -> NDArray[np.int8]:
     """[ceil(C/A)][H][W][A] (any shape with as many bytes) to [C][H][W]; the channels that fill up are dropped."""
     channels, rows, columns = dimensions
     blocks = -(-channels // array)

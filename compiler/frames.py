@@ -1,0 +1,120 @@
+"""Layer frames: the instructions of one layer for a number of cores, interleaved, and ready to be called.
+
+[what does not depend on the layer before] SYNC_WAIT ... SYNC_RAISE for every core, idle ones too, then RETURN. A
+program calls the prologue (SYNC_RAISE for every core), the frames, and the epilogue (SYNC_WAIT for every core). So
+every SYNC_WAIT has its SYNC_RAISE, wherever a program begins; no token and no sync_global outlives a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.errors import CompileError
+from compiler.machine import TENSOR_BIT, FlatLayer, MachineLayer, WindowLayer
+from compiler.schedule import CoreSequence, schedule_core
+from compiler.steps import Step, flat_steps, window_steps
+from compiler.tiling import window_work
+from isa.configuration import PoolConfig
+from isa.encoding import encode
+from isa.instructions import (
+    OPCODE_BITS,
+    WORD_BYTES,
+    CoreInstruction,
+    Instruction,
+    Load,
+    Return,
+    Save,
+    SyncRaise,
+    SyncWait,
+)
+
+
+@dataclass(frozen=True)
+class LayerFrame:
+    """Encoded words (uint64 [words][2], low half first; addresses not relocated yet) and estimated latencies."""
+
+    words: NDArray[np.uint64]
+    cycles: int
+    tiles: tuple[tuple[int, int], ...]
+    """(virtual core, cycles) of every tile: an instruction frame package."""
+
+
+def build_frame(layer: MachineLayer, number: int, cores: int, config: PoolConfig) -> LayerFrame:
+    """The frame of a layer for `cores` cores; `number` is the layer's position in the network."""
+    steps = _flat_work(layer, cores, config) if isinstance(layer, FlatLayer) else _window_work(layer, cores, config)
+    sequences = [schedule_core(own, core, number % 2, config) for core, own in enumerate(steps)]
+    tiles = tuple((core, cycles) for core, own in enumerate(steps) for cycles in _tile_cycles(own))
+    instructions = [*_interleaved(sequences), Return()]
+    return LayerFrame(encode_words(instructions), max(sequence.cycles for sequence in sequences), tiles)
+
+
+def prologue(cores: int) -> list[Instruction]:
+    """What comes before the first frame of a program."""
+    return [*(SyncRaise(core=core) for core in range(cores)), Return()]
+
+
+def epilogue(cores: int) -> list[Instruction]:
+    """What comes behind the last frame of a program."""
+    return [*(SyncWait(core=core) for core in range(cores)), Return()]
+
+
+def _window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
+    return [
+        [step for tile, block in work for step in window_steps(layer, tile, block, config)]
+        for work in window_work(layer, cores, config)
+    ]
+
+
+def _flat_work(layer: FlatLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
+    """Even pieces that begin at beats."""
+    beats = -(-layer.vectors // config.vectors_per_beat)
+    cuts = [min(beats * core // cores * config.vectors_per_beat, layer.vectors) for core in range(cores + 1)]
+    return [list(flat_steps(layer, *piece, config)) if piece[1] > piece[0] else [] for piece in pairwise(cuts)]
+
+
+def _tile_cycles(steps: Sequence[Step]) -> list[int]:
+    """Cycles of each tile: of the steps up to and including one that drains."""
+    result, cycles = [], 0
+    for step in steps:
+        cycles += step.cycles
+        if step.drains:
+            result.append(cycles)
+            cycles = 0
+    return result
+
+
+def _interleaved(sequences: Sequence[CoreSequence]) -> list[CoreInstruction]:
+    """All cores' instructions in the order of their estimated cycles; each core's own order is kept."""
+    ordered = merge(*(sequence.instructions for sequence in sequences), key=lambda timed: timed[0])
+    return [instruction for _, instruction in ordered]
+
+
+# --- words ---------------------------------------------------------------------------------------------------
+
+
+def encode_words(instructions: Sequence[Instruction]) -> NDArray[np.uint64]:
+    """Instructions to uint64 [words][2], low half first. Raises CompileError for a value that does not fit a field."""
+    try:
+        raw = b"".join(encode(instruction).to_bytes(WORD_BYTES, "little") for instruction in instructions)
+    except ValueError as error:
+        raise CompileError(f"{error}; the layer is beyond what the instruction set can express") from None
+    return np.frombuffer(raw, np.uint64).reshape(-1, 2)
+
+
+def relocate(words: NDArray[np.uint64], activations: int) -> NDArray[np.uint64]:
+    """Resolve addresses that carry TENSOR_BIT, now that the activation area is known to begin at that vector."""
+    result = words.copy()
+    low = result[:, 0]
+    opcodes = low & np.uint64((1 << OPCODE_BITS) - 1)
+    for kind in (Load, Save):
+        field = next(field for field in kind.layout() if field.name == "address")
+        assert field.offset + field.width <= 64
+        marked = (opcodes == kind.opcode) & (low >> np.uint64(field.offset) & np.uint64(TENSOR_BIT) != 0)
+        low[marked] += np.uint64(activations - TENSOR_BIT << field.offset & (1 << 64) - 1)
+    return result

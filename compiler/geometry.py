@@ -1,0 +1,172 @@
+"""Geometry of sliding windows: output tiles, the input they need, and chunks of the reduction that fit the buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from compiler.machine import WindowLayer
+from isa.configuration import PoolConfig
+from isa.instructions import ConfigTile, ConfigWindow, Conv, Load
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of output pixels: rows first_row..end_row-1, columns alike; parameters as in OutputPart."""
+
+    first_row: int
+    end_row: int
+    first_column: int
+    end_column: int
+    parameters: int | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of the tile."""
+        return (self.end_row - self.first_row) * (self.end_column - self.first_column)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of the reduction: input blocks (counted from the output block's first), kernel rows and columns."""
+
+    first_block: int
+    end_block: int
+    first_row: int
+    end_row: int
+    first_column: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """Input rows (or columns) start..start+length-1, inside the map; the kernel begins at `wanted`, maybe outside."""
+
+    start: int
+    length: int
+    wanted: int
+
+
+def _span(first: int, end: int, stride: int, dilation: int, padding: int, tap: int, last_tap: int, size: int) -> Span:
+    wanted = first * stride + tap * dilation - padding
+    wanted_end = (end - 1) * stride + last_tap * dilation - padding + 1
+    start = min(max(wanted, 0), size - 1)
+    stop = max(min(wanted_end, size), start + 1)
+    return Span(start, stop - start, wanted)
+
+
+def input_span(layer: WindowLayer, tile: Tile, chunk: Chunk) -> tuple[Span, Span]:
+    """Input rows and columns that a chunk of a tile reads; at least one of each, even where all is padding."""
+    rows = _span(
+        tile.first_row, tile.end_row, layer.strides[0], layer.dilations[0], layer.padding[0],
+        chunk.first_row, chunk.end_row - 1, layer.source.rows,
+    )  # fmt: skip
+    columns = _span(
+        tile.first_column, tile.end_column, layer.strides[1], layer.dilations[1], layer.padding[1],
+        chunk.first_column, chunk.end_column - 1, layer.source.columns,
+    )  # fmt: skip
+    return rows, columns
+
+
+def _field_limit(instruction: type[Load] | type[ConfigTile] | type[ConfigWindow] | type[Conv], name: str) -> int:
+    return next(field.highest for field in instruction.layout() if field.name == name)
+
+
+ROW_LIMIT = min(_field_limit(Load, "rows"), _field_limit(ConfigTile, "output_rows"))
+COLUMN_LIMIT = min(_field_limit(Load, "columns"), _field_limit(ConfigTile, "output_columns"))
+PLANE_LIMIT = min(_field_limit(Load, "planes"), _field_limit(ConfigWindow, "channel_blocks"))
+KERNEL_LIMIT = _field_limit(ConfigWindow, "kernel_rows")
+STRIDE_LIMIT = _field_limit(ConfigWindow, "stride_rows")
+DILATION_LIMIT = _field_limit(ConfigWindow, "dilation_rows")
+PADDING_LIMIT = -next(field.lowest for field in Conv.layout() if field.name == "first_row")
+
+
+def features_limit(config: PoolConfig) -> int:
+    """Vectors that one load into the features buffer may take: half of it, so that the next one has room."""
+    return config.features_vectors // 2
+
+
+def weights_limit(config: PoolConfig) -> int:
+    """Vectors that one load into the weights buffer may take: the part that a layer can prefetch."""
+    return max(weights_zone(config), config.array)
+
+
+def weights_zone(config: PoolConfig) -> int:
+    """Vectors at one end of the weights buffer that a layer leaves alone, for the next one to prefetch into."""
+    return min(config.weights_vectors // 4, COLUMN_LIMIT) // config.array * config.array
+
+
+def reduction_chunks(layer: WindowLayer, tile: Tile, blocks: int, config: PoolConfig) -> list[Chunk]:
+    """The reduction over `blocks` input blocks and the kernel, cut so that each part fits the buffers; [] if none does.
+
+    Parts are whole blocks if possible, else kernel rows of one block, else kernel columns of one row. Only the
+    extents of the tile matter, so that tiles of one shape have equal chunks.
+    """
+    inner = (tile.end_row - tile.first_row, tile.end_column - tile.first_column)
+    return _reduction_chunks(layer, inner, blocks, config)
+
+
+@lru_cache(maxsize=1 << 14)
+def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, config: PoolConfig) -> list[Chunk]:
+    kernel_rows, kernel_columns = layer.kernel
+
+    def fits(block_count: int, rows: int, columns: int) -> bool:
+        input_rows = min((extent[0] - 1) * layer.strides[0] + (rows - 1) * layer.dilations[0] + 1, layer.source.rows)
+        if layer.loads_strided_rows:
+            input_rows = min(input_rows, extent[0])
+        input_columns = min(
+            (extent[1] - 1) * layer.strides[1] + (columns - 1) * layer.dilations[1] + 1, layer.source.columns
+        )
+        weights = 0 if layer.reduction is not None else block_count * rows * columns * config.array
+        return (
+            block_count * input_rows * input_columns <= features_limit(config)
+            and weights <= weights_limit(config)
+            and input_rows <= ROW_LIMIT
+            and input_columns <= COLUMN_LIMIT
+            and block_count <= PLANE_LIMIT
+        )
+
+    whole = _largest(blocks, lambda count: fits(count, kernel_rows, kernel_columns))
+    if whole:
+        return [Chunk(first, end, 0, kernel_rows, 0, kernel_columns) for first, end in even_cuts(blocks, whole)]
+    rows = _largest(kernel_rows, lambda count: fits(1, count, kernel_columns))
+    if rows:
+        return [
+            Chunk(block, block + 1, first, end, 0, kernel_columns)
+            for block in range(blocks)
+            for first, end in even_cuts(kernel_rows, rows)
+        ]
+    columns = _largest(kernel_columns, lambda count: fits(1, 1, count))
+    if columns:
+        return [
+            Chunk(block, block + 1, row, row + 1, first, end)
+            for block in range(blocks)
+            for row in range(kernel_rows)
+            for first, end in even_cuts(kernel_columns, columns)
+        ]
+    return []
+
+
+def _largest(limit: int, fits: Callable[[int], bool]) -> int:
+    """Largest count in 1..limit that fits (fitting is monotonic), 0 if none does."""
+    low, high = 0, limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def even_cuts(total: int, largest: int) -> list[tuple[int, int]]:
+    """0..total in as few pieces of at most `largest` as possible, as even as possible: (first, end) each."""
+    return even_pieces(0, total, -(-total // largest))
+
+
+def even_pieces(first: int, end: int, count: int) -> list[tuple[int, int]]:
+    """first..end in `count` pieces, as even as possible: (first, end) each; no empty ones."""
+    cuts = [first + (end - first) * number // count for number in range(count + 1)]
+    return [(start, stop) for start, stop in pairwise(cuts) if stop > start]

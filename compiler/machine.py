@@ -1,0 +1,99 @@
+"""Layers as a core executes them: addresses, blocks of channels and drain constants; nothing of ONNX is left.
+
+Addresses count vectors. An address in the activation area carries TENSOR_BIT until the window's layout is known
+(`compiler.frames.relocate`); the others are absolute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isa.arithmetic import AddParameters
+from isa.instructions import Reduction
+
+TENSOR_BIT = 1 << 31
+"""Set in addresses that count from the start of the activation area; windows are shorter than this."""
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """`[blocks][rows][columns]` vectors from `address` on."""
+
+    address: int
+    blocks: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class BlockWork:
+    """What one block of output channels needs: input blocks first..end-1, its weight tiles, its parameter block.
+
+    `weights` is the address of `[input block][kernel row][kernel column]` tiles, None in a pooling.
+    """
+
+    first: int
+    end: int
+    weights: int | None
+    parameters: int
+
+
+@dataclass(frozen=True)
+class OutputPart:
+    """A rectangle of output pixels with parameters of its own (None: those of each block)."""
+
+    first_row: int
+    end_row: int
+    first_column: int
+    end_column: int
+    parameters: int | None = None
+
+
+@dataclass(frozen=True)
+class Drain:
+    """What happens to a sum on its way out: zero point added, clipped to low..high, passed through the table."""
+
+    zero_point: int = 0
+    low: int = -128
+    high: int = 127
+    table: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class WindowLayer:
+    """A convolution (`reduction` None) or pooling: a kernel slides over the source and gives the target."""
+
+    name: str
+    source: FeatureMap
+    target: FeatureMap
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    padding: tuple[int, int]
+    """Rows above and columns left of the source that count as `pad_value`."""
+    pad_value: int
+    reduction: Reduction | None
+    blocks: tuple[BlockWork, ...]
+    parts: tuple[OutputPart, ...]
+    drain: Drain
+
+    @property
+    def loads_strided_rows(self) -> bool:
+        """Whether only every stride-th row is loaded: a kernel of one row, all inside, never reads the others."""
+        last_row = (self.target.rows - 1) * self.strides[0]
+        return self.kernel[0] == 1 and self.strides[0] > 1 and self.padding[0] == 0 and last_row < self.source.rows
+
+
+@dataclass(frozen=True, eq=False)
+class FlatLayer:
+    """target[i] = f(source[i], ...) for `vectors` vectors: an addition (`add` set) or a table look-up."""
+
+    name: str
+    sources: tuple[int, ...]
+    target: int
+    vectors: int
+    add: AddParameters | None
+    drain: Drain
+
+
+MachineLayer = WindowLayer | FlatLayer

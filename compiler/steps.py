@@ -1,0 +1,233 @@
+"""A tile of a layer as steps: compute instructions with the memory regions that they read and write.
+
+A step is one compute instruction without places in buffers and without tokens; `compiler.schedule` gives it both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from compiler.geometry import Chunk, Tile, input_span, reduction_chunks
+from compiler.machine import FlatLayer, WindowLayer
+from isa.configuration import PoolConfig
+from isa.instructions import (
+    PARAMETER_VECTORS,
+    TABLE_VECTORS,
+    Add,
+    Buffer,
+    ConfigAddFactors,
+    ConfigAddOffset,
+    ConfigOutput,
+    ConfigTile,
+    ConfigWindow,
+    Conv,
+    CoreInstruction,
+    Load,
+    Lookup,
+    Pool,
+)
+
+_COLUMN_LIMIT = next(field.highest for field in Load.layout() if field.name == "columns")
+
+
+@dataclass(frozen=True)
+class Region:
+    """planes x rows x columns vectors in memory, as LOAD and SAVE walk them."""
+
+    address: int
+    columns: int
+    rows: int = 1
+    planes: int = 1
+    row_pitch: int = 0
+    plane_pitch: int = 0
+
+    @property
+    def vectors(self) -> int:
+        """Vectors in the region."""
+        return self.planes * self.rows * self.columns
+
+    def collapsed(self) -> Region:
+        """The same vectors in the same order with as few and as long rows as possible: fewer beats are read twice."""
+        columns, rows, planes = self.columns, self.rows, self.planes
+        if rows > 1 and self.row_pitch == columns and rows * columns <= _COLUMN_LIMIT:
+            columns, rows = rows * columns, 1
+        if rows == 1 and self.plane_pitch == columns and planes * columns <= _COLUMN_LIMIT:
+            columns, planes = planes * columns, 1
+        row_pitch = self.row_pitch if rows > 1 else 0
+        return Region(self.address, columns, rows, planes, row_pitch, self.plane_pitch if planes > 1 else 0)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A region that must lie in a buffer; `field` of the instruction becomes its place + `offset`.
+
+    Equal keys mean equal contents, so that what lies in the buffer already is not loaded again.
+    """
+
+    field: str
+    buffer: Buffer
+    key: Hashable
+    region: Region
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One compute instruction: the configuration it needs, what it reads, and where its output goes (if it drains)."""
+
+    configuration: tuple[CoreInstruction, ...]
+    instruction: Conv | Pool | Add | Lookup
+    operands: tuple[Operand, ...]
+    output: Region | None
+    cycles: int
+
+    @property
+    def drains(self) -> bool:
+        """Whether the instruction writes the output buffer."""
+        return self.output is not None
+
+
+def window_steps(layer: WindowLayer, tile: Tile, block: int, config: PoolConfig) -> Iterator[Step]:
+    """The steps of one tile and one block of output channels: one for each chunk of the reduction."""
+    work = layer.blocks[block]
+    chunks = reduction_chunks(layer, tile, work.end - work.first, config)
+    for number, chunk in enumerate(chunks):
+        is_last = number == len(chunks) - 1
+        yield _window_step(layer, tile, block, chunk, number == 0, is_last, config)
+
+
+def _window_step(
+    layer: WindowLayer, tile: Tile, block: int, chunk: Chunk, is_first: bool, is_last: bool, config: PoolConfig
+) -> Step:
+    work, source, target = layer.blocks[block], layer.source, layer.target
+    first_block, end_block = work.first + chunk.first_block, work.first + chunk.end_block
+    rows, columns = input_span(layer, tile, chunk)
+    skipped = layer.loads_strided_rows
+    row_step = layer.strides[0] if skipped else 1
+    plane = source.rows * source.columns
+    features = Region(
+        address=source.address + first_block * plane + rows.start * source.columns + columns.start,
+        columns=columns.length,
+        rows=-(-rows.length // row_step),
+        planes=end_block - first_block,
+        row_pitch=row_step * source.columns,
+        plane_pitch=plane,
+    )
+    operands = [Operand("features", Buffer.FEATURES, ("features", features), features.collapsed())]
+    kernel_rows, kernel_columns = chunk.end_row - chunk.first_row, chunk.end_column - chunk.first_column
+    if work.weights is not None:
+        first_tile = (chunk.first_block * layer.kernel[0] + chunk.first_row) * layer.kernel[1] + chunk.first_column
+        count = (chunk.end_block - chunk.first_block) * kernel_rows * kernel_columns
+        weights = Region(work.weights + first_tile * config.array, count * config.array)
+        operands.append(Operand("weights", Buffer.WEIGHTS, ("weights", weights.address, weights.columns), weights))
+    if is_last:
+        address = work.parameters if tile.parameters is None else tile.parameters
+        operands.append(Operand("parameters", Buffer.PARAMETERS, ("parameters", address), _parameters(address)))
+        if layer.drain.table is not None:
+            operands.append(_table(layer.drain.table))
+    output_rows, output_columns = tile.end_row - tile.first_row, tile.end_column - tile.first_column
+    configuration = (
+        ConfigWindow(
+            core=0,
+            kernel_rows=kernel_rows,
+            kernel_columns=kernel_columns,
+            stride_rows=1 if skipped else layer.strides[0],
+            stride_columns=layer.strides[1],
+            dilation_rows=layer.dilations[0],
+            dilation_columns=layer.dilations[1],
+            channel_blocks=end_block - first_block,
+            pad_value=layer.pad_value,
+        ),
+        ConfigTile(
+            core=0,
+            input_rows=features.rows,
+            input_columns=features.columns,
+            plane_pitch=features.rows * features.columns,
+            output_rows=output_rows,
+            output_columns=output_columns,
+        ),
+        *((_output(layer),) if is_last else ()),
+    )
+    flags = dict(
+        core=0,
+        accumulate=int(not is_first),
+        drain=int(is_last),
+        lookup=int(is_last and layer.drain.table is not None),
+        first_row=rows.wanted - rows.start,
+        first_column=columns.wanted - columns.start,
+    )
+    instruction: Conv | Pool
+    instruction = Conv(**flags) if layer.reduction is None else Pool(**flags, reduction=int(layer.reduction))
+    output = Region(
+        address=target.address + (block * target.rows + tile.first_row) * target.columns + tile.first_column,
+        columns=output_columns,
+        rows=output_rows,
+        row_pitch=target.columns,
+    )
+    pixels = output_rows * output_columns
+    passes = (end_block - first_block) * kernel_rows * kernel_columns
+    return Step(
+        configuration,
+        instruction,
+        tuple(operands),
+        output.collapsed() if is_last else None,
+        passes * max(pixels, config.array),
+    )
+
+
+def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> Iterator[Step]:
+    """Vectors first..end-1 of an addition or look-up, in chunks that leave every buffer doubled."""
+    limit = min(config.output_vectors // 2, config.features_vectors // (2 * len(layer.sources)), _COLUMN_LIMIT)
+    count = -(-(end - first) // limit)
+    cuts = [first + (end - first) * number // count for number in range(count + 1)]
+    for start, stop in pairwise(cuts):
+        operands = [
+            Operand(name, Buffer.FEATURES, (name, source + start), Region(source + start, stop - start))
+            for name, source in zip(("features", "features_b"), layer.sources, strict=False)
+        ]
+        if layer.drain.table is not None:
+            operands.append(_table(layer.drain.table))
+        instruction: Add | Lookup
+        configuration: tuple[CoreInstruction, ...] = ()
+        if layer.add is None:
+            instruction = Lookup(core=0, vectors=stop - start)
+        else:
+            instruction = Add(core=0, vectors=stop - start, lookup=int(layer.drain.table is not None))
+            configuration = (*_addition(layer), _output(layer))
+        cycles = (stop - start) * config.array // config.lanes
+        yield Step(configuration, instruction, tuple(operands), Region(layer.target + start, stop - start), cycles)
+
+
+def _parameters(address: int) -> Region:
+    return Region(address, PARAMETER_VECTORS)
+
+
+def _table(address: int) -> Operand:
+    return Operand("table", Buffer.TABLE, ("table", address), Region(address, TABLE_VECTORS))
+
+
+def _output(layer: WindowLayer | FlatLayer) -> ConfigOutput:
+    return ConfigOutput(core=0, zero_point=layer.drain.zero_point, low=layer.drain.low, high=layer.drain.high)
+
+
+def _addition(layer: FlatLayer) -> tuple[CoreInstruction, ...]:
+    constants = layer.add
+    assert constants is not None
+    return (
+        ConfigAddFactors(
+            core=0,
+            mantissa_a=constants.mantissa_a,
+            shift_a=constants.shift_a,
+            mantissa_b=constants.mantissa_b,
+            shift_b=constants.shift_b,
+        ),
+        ConfigAddOffset(
+            core=0,
+            mantissa_f=constants.mantissa_f,
+            negative_f=constants.negative_f,
+            shift_f=constants.shift_f,
+            fraction=constants.fraction,
+        ),
+    )

@@ -1,0 +1,257 @@
+"""Which core computes what, in which tiles and in which order: chosen by estimated cycles.
+
+The output of a layer is a box of rows x columns x blocks of channels. It is cut into one part for each core, either
+as a grid or along one line through all rows of all blocks (so that 3, 11 or 13 cores are balanced too); a core's part
+is a few boxes. A box is cut into tiles evenly, and walked either tile by tile (features stay, weights come again
+unless they all fit) or block by block (weights stay).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from compiler.geometry import COLUMN_LIMIT, ROW_LIMIT, Tile, even_pieces, reduction_chunks, weights_zone
+from compiler.machine import OutputPart, WindowLayer
+from isa.configuration import PoolConfig
+
+_INSTRUCTION_CYCLES = 12
+"""Cycles that one compute instruction costs besides its passes: issue, pipeline, hand-over to the drain."""
+_MOST_ROW_CUTS = 12
+"""Numbers of row cuts that are tried beyond the smallest that fits."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Output rows, columns and blocks of one core's work: (first, end) each."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    blocks: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A box cut into tiles: pieces of rows and columns, and whether all blocks of a tile come before the next tile."""
+
+    row_pieces: int
+    column_pieces: int
+    tile_first: bool
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimated cycles: of the array, of memory, and of what overlaps with nothing (first load, last save)."""
+
+    compute: float
+    memory: float
+    edges: float
+
+    @property
+    def cycles(self) -> float:
+        """Compute and memory overlap."""
+        return max(self.compute, self.memory) + self.edges
+
+
+def window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> list[list[tuple[Tile, int]]]:
+    """For each core the (tile, block of output channels) pairs in their order; every output exactly once.
+
+    A layer with several parts (average pooling at borders) is divided part by part.
+    """
+    work: list[list[tuple[Tile, int]]] = [[] for _ in range(cores)]
+    for part in layer.parts:
+        for core, boxes in enumerate(_best_division(layer, part, cores, config)):
+            for box, walk in boxes:
+                work[core].extend(_walk_box(box, walk, part.parameters))
+    return work
+
+
+def can_tile(layer: WindowLayer, config: PoolConfig) -> bool:
+    """Whether a tile of one pixel fits the buffers: then every layer of this kind can be tiled."""
+    most_blocks = max(work.end - work.first for work in layer.blocks)
+    return bool(reduction_chunks(layer, Tile(0, 1, 0, 1), most_blocks, config))
+
+
+def _best_division(
+    layer: WindowLayer, part: OutputPart, cores: int, config: PoolConfig
+) -> list[list[tuple[Box, Walk]]]:
+    best: list[list[tuple[Box, Walk]]] = []
+    best_cycles = float("inf")
+    for division in _divisions(part, len(layer.blocks), cores):
+        slowest = 0.0
+        chosen = []
+        for boxes in division:
+            cycles = 0.0
+            walks = []
+            for box in boxes:
+                walk, cost = _best_walk(layer, box, config)
+                walks.append((box, walk))
+                cycles += cost.cycles
+            chosen.append(walks)
+            slowest = max(slowest, cycles)
+            if slowest >= best_cycles:
+                break
+        if slowest < best_cycles:
+            best, best_cycles = chosen, slowest
+    return best
+
+
+def _divisions(part: OutputPart, blocks: int, cores: int) -> Iterator[list[list[Box]]]:
+    """Ways to cut a part of the output for so many cores; each gives a list of boxes for every core."""
+    row_span, column_span = (part.first_row, part.end_row), (part.first_column, part.end_column)
+    rows, columns = row_span[1] - row_span[0], column_span[1] - column_span[0]
+    for row_parts in range(1, min(cores, rows) + 1):
+        for block_parts in range(1, min(cores // row_parts, blocks) + 1):
+            most = min(cores // (row_parts * block_parts), columns)
+            for column_parts in sorted({1, most}):
+                boxes = [
+                    [Box(row_piece, column_piece, block_piece)]
+                    for block_piece in even_pieces(0, blocks, block_parts)
+                    for row_piece in even_pieces(*row_span, row_parts)
+                    for column_piece in even_pieces(*column_span, column_parts)
+                ]
+                yield boxes + [[]] * (cores - len(boxes))
+    if cores > 1:
+        line = even_pieces(0, rows * blocks, cores)
+        by_block = [[Box((r0, r1), column_span, (b0, b1)) for b0, b1, r0, r1 in _line_boxes(*p, rows)] for p in line]
+        by_row = [[Box((r0, r1), column_span, (b0, b1)) for r0, r1, b0, b1 in _line_boxes(*p, blocks)] for p in line]
+        for division in (by_block, by_row):
+            shifted = [[_shifted(box, row_span[0]) for box in boxes] for boxes in division]
+            yield shifted + [[]] * (cores - len(shifted))
+
+
+def _shifted(box: Box, rows: int) -> Box:
+    return Box((box.rows[0] + rows, box.rows[1] + rows), box.columns, box.blocks)
+
+
+def _line_boxes(first: int, end: int, inner: int) -> Iterator[tuple[int, int, int, int]]:
+    """Units first..end-1 of a line (unit = outer * inner_length + inner) as boxes (outer, outer end, inner, inner end)."""
+    while first < end:
+        outer, offset = divmod(first, inner)
+        if offset == 0 and end - first >= inner:
+            whole = (end - first) // inner
+            yield outer, outer + whole, 0, inner
+            first += whole * inner
+        else:
+            stop = min(end, (outer + 1) * inner)
+            yield outer, outer + 1, offset, offset + stop - first
+            first = stop
+
+
+def _walk_box(box: Box, walk: Walk, parameters: int | None) -> Iterator[tuple[Tile, int]]:
+    tiles = [
+        Tile(*rows, *columns, parameters)
+        for rows in even_pieces(*box.rows, walk.row_pieces)
+        for columns in even_pieces(*box.columns, walk.column_pieces)
+    ]
+    blocks = range(*box.blocks)
+    if walk.tile_first:
+        return ((tile, block) for tile in tiles for block in blocks)
+    return ((tile, block) for block in blocks for tile in tiles)
+
+
+# --- the cost of a walk --------------------------------------------------------------------------------------
+
+
+def _best_walk(layer: WindowLayer, box: Box, config: PoolConfig) -> tuple[Walk, Cost]:
+    """The cheapest way through a box; only its extents and the first block decide, so equal boxes share it."""
+    extent = (box.rows[1] - box.rows[0], box.columns[1] - box.columns[0])
+    return _best_walk_of(layer, extent, box.blocks, config)
+
+
+@lru_cache(maxsize=1 << 15)
+def _best_walk_of(
+    layer: WindowLayer, extent: tuple[int, int], blocks: tuple[int, int], config: PoolConfig
+) -> tuple[Walk, Cost]:
+    best: tuple[Walk, Cost] | None = None
+    rows, columns = extent
+    for column_pieces in _piece_counts(columns, COLUMN_LIMIT):
+        tried = 0
+        for row_pieces in range(1, rows + 1):
+            tile = Tile(0, ceil(rows / row_pieces), 0, ceil(columns / column_pieces))
+            if row_pieces > 1 and ceil(rows / (row_pieces - 1)) == tile.end_row:
+                continue
+            if not _tile_fits(layer, tile, blocks, config):
+                continue
+            for tile_first in (False, True) if row_pieces * column_pieces > 1 else (True,):
+                walk = Walk(row_pieces, column_pieces, tile_first)
+                cost = _walk_cost(layer, tile, blocks, walk, config)
+                if best is None or cost.cycles < best[1].cycles:
+                    best = walk, cost
+            tried += 1
+            if tried > _MOST_ROW_CUTS:
+                break
+        if best is not None:
+            break
+    assert best is not None, "can_tile has shown that a tile of one pixel fits"
+    return best
+
+
+def _piece_counts(length: int, limit: int) -> Iterator[int]:
+    """Numbers of pieces to try: the smallest allowed, then ever more."""
+    count = ceil(length / limit)
+    while count < length:
+        yield count
+        count = max(count + 1, count * 5 // 4)
+    yield length
+
+
+def _tile_fits(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], config: PoolConfig) -> bool:
+    pixels = min(config.accumulator_pixels, max(1, config.output_vectors // 2))
+    work = layer.blocks[blocks[0]]
+    return (
+        tile.pixels <= pixels
+        and tile.end_row <= ROW_LIMIT
+        and tile.end_column <= COLUMN_LIMIT
+        and bool(reduction_chunks(layer, tile, work.end - work.first, config))
+    )
+
+
+def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Walk, config: PoolConfig) -> Cost:
+    """Estimate for a box whose tiles all have the size of `tile`."""
+    work = layer.blocks[blocks[0]]
+    depth = work.end - work.first
+    kernel = layer.kernel
+    taps = kernel[0] * kernel[1]
+    block_count, tile_count = blocks[1] - blocks[0], walk.row_pieces * walk.column_pieces
+    chunks = reduction_chunks(layer, tile, depth, config)
+    reduction = depth * taps * max(tile.pixels, config.array) + _INSTRUCTION_CYCLES * len(chunks)
+    drain = tile.pixels * config.array / config.lanes + _INSTRUCTION_CYCLES
+    compute = tile_count * block_count * max(reduction, drain)
+
+    input_rows = min(
+        (tile.end_row - 1) * layer.strides[0] + (kernel[0] - 1) * layer.dilations[0] + 1, layer.source.rows
+    )
+    if layer.loads_strided_rows:
+        input_rows = tile.end_row
+    input_columns = min(
+        (tile.end_column - 1) * layer.strides[1] + (kernel[1] - 1) * layer.dilations[1] + 1, layer.source.columns
+    )
+    features = input_rows * input_columns * depth
+    weights = 0 if layer.reduction is not None else depth * taps * config.array
+    shares_input = block_count == 1 or layer.blocks[blocks[0] + 1].first == work.first
+    if walk.tile_first:
+        stays = shares_input and features <= config.features_vectors
+        feature_loads = tile_count * (1 if stays else block_count)
+        weights_stay = weights * block_count <= config.weights_vectors - weights_zone(config)
+        weight_loads = block_count * (1 if weights_stay else tile_count)
+    else:
+        stays = shares_input and features * tile_count <= config.features_vectors
+        feature_loads = tile_count * (1 if stays else block_count)
+        weights_stay = weights <= config.weights_vectors - weights_zone(config)
+        weight_loads = block_count * (1 if weights_stay else tile_count)
+    outputs = tile.pixels * block_count * tile_count
+    words = 6 * tile_count * block_count * len(chunks) * 16 / config.array
+    per_cycle = vectors_per_cycle(config)
+    memory = (features * feature_loads + weights * weight_loads + outputs + words) / per_cycle
+    first_features = min(features, features / len(chunks) * 1.0)
+    edges = 2 * config.channel_latency + (first_features + min(tile.pixels, outputs)) / per_cycle + drain
+    return Cost(compute, memory, edges)
+
+
+def vectors_per_cycle(config: PoolConfig) -> float:
+    """What one core can move, in vectors a cycle: its share of the slots; one unpacked vector a cycle at most."""
+    share = (config.host_revolutions - 1) / config.host_revolutions if config.host_revolutions > 1 else 1.0
+    return min(1.0, config.vectors_per_beat / config.slot_spacing) * share
