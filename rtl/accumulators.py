@@ -1,0 +1,80 @@
+"""Two banks of int32 accumulators, one word of A of them per output pixel.
+
+    cycle   c           c+2+T         c+3+T                c+4+T           c+5+T
+            pixel in    its word      + or max with the    is written      can be read
+            the walker  is read       sums of the array
+
+T is the number of adder stages. So a word may be read again, with its new value, 3 cycles after it was read: a pass
+takes at least that long. The drain reads the bank in which nothing is being accumulated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyrtl
+from pyrtl import WireVector, concat_list, select
+
+from isa.configuration import PoolConfig
+from isa.pipeline import adder_stages
+from rtl.mac_array import slices
+from rtl.scrubbed import Scrub, log2
+
+ACCUMULATOR_BITS = 32
+
+
+@dataclass(frozen=True)
+class Accumulation:
+    """What the walker says about a pixel, in cycle c."""
+
+    valid: WireVector
+    pixel: WireVector
+    overwrites: WireVector
+    maximum: WireVector
+    bank: WireVector
+
+
+@dataclass(frozen=True)
+class DrainRead:
+    """The drain's read of a word; no pixel of that bank is in the pipeline."""
+
+    valid: WireVector
+    pixel: WireVector
+    bank: WireVector
+
+
+def accumulators(
+    config: PoolConfig, scrub: Scrub, pixel: Accumulation, sums: list[WireVector], drain: DrainRead
+) -> list[WireVector]:
+    """The word that the drain read one cycle ago: A accumulators. `sums` belong to the pixel of 3+T cycles ago."""
+    stages = adder_stages(config.array)
+    read_pixel = scrub.delay(pixel.pixel, stages + 2, "pixel")
+    write_pixel = scrub.delay(read_pixel, 2, "written_pixel")
+    valid = scrub.delay(pixel.valid, stages + 4, "valid")
+    bank = scrub.delay(pixel.bank, stages + 3, "bank")
+    written_bank = scrub.stage(bank, "written_bank")
+    overwrites = scrub.delay(pixel.overwrites, stages + 3, "overwrites")
+    maximum = scrub.delay(pixel.maximum, stages + 3, "maximum")
+
+    memories = [
+        scrub.memory(ACCUMULATOR_BITS * config.array, config.accumulator_pixels, f"bank_{number}") for number in (0, 1)
+    ]
+    words = []
+    for number, memory in enumerate(memories):
+        drains = drain.valid & (drain.bank == number)
+        words.append(memory.read(select(drains, drain.pixel, read_pixel)))
+
+    before = slices(select(bank, words[1], words[0]), ACCUMULATOR_BITS)
+    totals = []
+    for number, (old, new) in enumerate(zip(before, sums, strict=True)):
+        added = (old + new)[:ACCUMULATOR_BITS]
+        larger = select(pyrtl.signed_gt(old, new), old, new)
+        total = select(overwrites, new, select(maximum, larger, added))
+        totals.append(scrub.stage(total, f"total_{number}"))
+    total_word = concat_list(totals)
+    for number, memory in enumerate(memories):
+        memory.write(write_pixel, total_word, valid & (written_bank == number))
+
+    drained = select(scrub.stage(drain.bank, "drained_bank"), words[1], words[0])
+    assert log2(config.accumulator_pixels) == len(pixel.pixel)
+    return slices(drained, ACCUMULATOR_BITS)

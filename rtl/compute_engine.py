@@ -1,0 +1,313 @@
+"""The compute engine: issue, the window walker, the MAC array, two accumulator banks and the drain.
+
+    queue head -> issue --> pending -> walker -> features -> array -> bank 0 | bank 1 -> drain -> output buffer
+                     |                weights ----^                                       ^
+                     +--> ADD, LOOKUP: features ------------------------------------------+
+
+When the instruction at the head of the queue issues (u: the cycle in which all of this holds, and its tokens are there):
+
+    CONV, POOL                  nothing is pending, no ADD or LOOKUP reads, and the walker is idle or in its last pass
+    ADD, LOOKUP                 nothing is pending, the walker is idle, nothing waits for hand-over, the drain is idle
+    CONFIG_ADD_*                the same
+    CONFIG_WINDOW, _TILE,       nothing is pending, the walker is idle, nothing waits for hand-over, no ADD or LOOKUP
+    _OUTPUT                     reads
+
+When the pending CONV or POOL starts (s; its first pixel is in the walker at c = s+1):
+
+    s >= u + max(A, 3); the walker is idle, or s is the last cycle of its last pass; no bank waits for hand-over,
+    unless it is handed over at s; the instruction's own bank is neither being drained nor handed over at s.
+
+It then walks K = blocks * kernel rows * kernel columns passes (POOL: one block) of max(P, A, 3) cycles each: its last
+cycle is e = c + K * max(P, A, 3) - 1. At e it gives `post_load`. If it drains, its bank is handed over at x = e, or,
+if the drain is busy, in the first cycle x > e in which it is idle. For the drain see rtl/drain.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyrtl
+from pyrtl import Const, Register, WireVector, concat_list, select
+
+from isa.configuration import PoolConfig
+from isa.instructions import (
+    BUFFER_INDEX_BITS,
+    PARAMETER_VECTORS,
+    Add,
+    ConfigAddFactors,
+    ConfigAddOffset,
+    ConfigOutput,
+    ConfigTile,
+    ConfigWindow,
+    Conv,
+    Lookup,
+    Pool,
+    Reduction,
+)
+from isa.pipeline import DRAIN_SETUP, adder_stages
+from isa.registers import Fault
+from rtl.accumulators import Accumulation, accumulators
+from rtl.drain import HandOver, drain_job, drain_results
+from rtl.instruction_fields import field, is_kind, settings
+from rtl.instruction_queue import QueueHead
+from rtl.mac_array import identity_vector, mac_array, weight_tile
+from rtl.result_path import TableWrite
+from rtl.scrubbed import Memory, Scrub, any_of, drive, log2, resized
+from rtl.tokens import FaultSignal, Tokens, halt
+from rtl.window_walker import Walker, window_settings, window_walker
+
+_WALKS = (Conv, Pool)
+_ALL = (Conv, Pool, Add, Lookup)
+
+
+@dataclass(frozen=True)
+class ComputeBuffers:
+    """The memories that the compute engine reads or writes; their other ports belong to load and save."""
+
+    features: Memory
+    weights: Memory
+    parameters: Memory
+    output: Memory
+
+
+@dataclass(frozen=True)
+class ComputeEngine:
+    """What the compute engine drives."""
+
+    taken: WireVector
+    """An instruction leaves the queue."""
+    is_busy: WireVector
+    faults: list[FaultSignal]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Fields of a CONV or POOL that its walk and its drain need."""
+
+    is_pool: WireVector
+    maximum: WireVector
+    accumulate: WireVector
+    bank: WireVector
+    drain: WireVector
+    lookup: WireVector
+    post_load: WireVector
+    post_save: WireVector
+    output: WireVector
+    parameters: WireVector
+    instruction: WireVector
+
+    def kept(self, scrub: Scrub, enable: WireVector, name: str) -> _Walk:
+        """Registers that take these fields."""
+        return _Walk(**{key: scrub.kept(value, enable, f"{name}_{key}") for key, value in vars(self).items()})
+
+
+def compute_engine(
+    config: PoolConfig,
+    scrub: Scrub,
+    head: QueueHead,
+    buffers: ComputeBuffers,
+    table: TableWrite,
+    from_load: Tokens,
+    from_save: Tokens,
+    to_load: Tokens,
+    to_save: Tokens,
+) -> ComputeEngine:
+    """The compute engine of one core."""
+    _check_sizes(config)
+    halted, stops, walk_may_issue, is_free, is_idle = (WireVector(1) for _ in range(5))
+
+    # Issue.
+    kinds = {kind: is_kind(head.word, kind) for kind in _ALL}
+    is_walk, is_operands = kinds[Conv] | kinds[Pool], kinds[Add] | kinds[Lookup]
+    uses_tokens = is_walk | is_operands
+    waits_load = uses_tokens & field(head.word, _ALL, "wait_load")
+    waits_save = uses_tokens & field(head.word, _ALL, "wait_save")
+    needs_idle = is_operands | is_kind(head.word, ConfigAddFactors) | is_kind(head.word, ConfigAddOffset)
+    may = select(is_walk, walk_may_issue, select(needs_idle, is_idle, is_free))
+    has_tokens = (~waits_load | from_load.available) & (~waits_save | from_save.available)
+    issues = head.valid & ~halted & may & has_tokens
+    drive(from_load.taken, issues & waits_load)
+    drive(from_save.taken, issues & waits_save)
+    registers = {
+        kind: settings(scrub, head.word, kind, issues & is_kind(head.word, kind))
+        for kind in (ConfigWindow, ConfigTile, ConfigOutput, ConfigAddFactors, ConfigAddOffset)
+    }
+
+    # Walk.
+    starts = WireVector(1)
+    issues_walk = issues & is_walk
+    window = window_settings(config, scrub, registers[ConfigWindow], registers[ConfigTile])
+    with pyrtl.name_scope("walker"):
+        walker = window_walker(config, scrub, window, head.word, kinds[Pool], issues_walk, starts, stops)
+    pending = _fields_of(head, kinds[Pool]).kept(scrub, issues_walk, "pending")
+    walk = pending.kept(scrub, starts, "walk")
+
+    # Hand-over.
+    hands_over, waits = WireVector(1), scrub.register(1, "waits_for_drain")
+    writes, job_ends = WireVector(1), WireVector(1)
+    hand_over = HandOver(
+        valid=hands_over, bank=walk.bank, pixels=window.pixels, output=walk.output, parameters=walk.parameters,
+        lookup=walk.lookup, posts=walk.post_save, instruction=walk.instruction,
+    )  # fmt: skip
+    with pyrtl.name_scope("drain"):
+        job = drain_job(
+            config, scrub, hand_over, head.word, head.address, issues & is_operands, registers[ConfigOutput],
+            stops, writes, job_ends,
+        )  # fmt: skip
+    has_bank = (walker.ends & walk.drain) | waits
+    hands_over <<= has_bank & ~job.is_busy
+    scrub.load(waits, has_bank & job.is_busy)
+    drains_own_bank = job.is_busy & job.is_drain & (job.bank == pending.bank)
+    holds_back = has_bank & (job.is_busy | (walk.bank == pending.bank))
+    starts <<= walker.is_ready & (~walker.walking | walker.ends) & ~holds_back & ~drains_own_bank
+    walk_may_issue <<= ~walker.pending & ~job.reads_features & (~walker.walking | walker.in_last_pass)
+    is_free <<= ~walker.pending & ~walker.walking & ~waits & ~job.reads_features
+    is_idle <<= ~walker.pending & ~walker.walking & ~waits & ~job.is_busy
+
+    # Data.
+    with pyrtl.name_scope("array"):
+        sums = _array(config, scrub, buffers, walker, walk, registers[ConfigWindow]["pad_value"], job.reads_features,
+                      job.features_index, head.word, issues_walk, kinds[Pool])  # fmt: skip
+    pixel = Accumulation(
+        valid=walker.reads,
+        pixel=walker.pixel,
+        overwrites=walker.overwrites & ~walk.accumulate,
+        maximum=walk.maximum,
+        bank=walk.bank,
+    )
+    with pyrtl.name_scope("accumulators"):
+        word = accumulators(config, scrub, pixel, sums.values, job.accumulator_read)
+    factors = {**registers[ConfigAddFactors], **registers[ConfigAddOffset]}
+    with pyrtl.name_scope("results"):
+        result = drain_results(
+            config, scrub, job.sequence, word, sums.features, buffers.parameters, factors, table
+        )
+    buffers.output.write(job.output_index, result.data, result.valid)
+    writes <<= result.valid
+    job_ends <<= result.valid & result.ends_job
+
+    # Tokens and faults.
+    drive(to_load.given, (walker.ends & walk.post_load) | (job.ends_reading & job.posts_load))
+    drive(to_save.given, job_ends & job.posts_save)
+    misfits = walker.is_first_of_walk & _misfits(config, window.pixels, walk)
+    misses_weights = walker.is_first_cycle & sums.weights_overrun
+    gives_load_from = select(job.ends_reading, job.instruction, walk.instruction)
+    faults = [
+        FaultSignal(job.overruns, Fault.BUFFER_OVERRUN, job.instruction),
+        FaultSignal((misfits | misses_weights | walker.overruns) & ~halted, Fault.BUFFER_OVERRUN, walk.instruction),
+        FaultSignal(to_load.overflows, Fault.TOKEN_OVERFLOW, gives_load_from),
+        FaultSignal(to_save.overflows, Fault.TOKEN_OVERFLOW, job.instruction),
+    ]
+    is_halted, stops_now = halt(scrub, faults)
+    halted <<= is_halted
+    stops <<= stops_now
+    return ComputeEngine(
+        taken=issues, is_busy=any_of([walker.pending, walker.walking, waits, job.is_busy]), faults=faults
+    )
+
+
+def _check_sizes(config: PoolConfig) -> None:
+    """The last accumulator must be written before the drain reads it: its first read is DRAIN_SETUP cycles off."""
+    if adder_stages(config.array) + 5 > DRAIN_SETUP:
+        raise ValueError(f"an array of {config.array} needs more cycles to settle than the drain's set-up takes")
+
+
+def _fields_of(head: QueueHead, is_pool: WireVector) -> _Walk:
+    def walk_field(name: str) -> WireVector:
+        return field(head.word, _WALKS, name)
+
+    return _Walk(
+        is_pool=is_pool,
+        maximum=is_pool & (field(head.word, Pool, "reduction") == int(Reduction.MAXIMUM)),
+        accumulate=walk_field("accumulate"),
+        bank=walk_field("bank"),
+        drain=walk_field("drain"),
+        lookup=walk_field("lookup"),
+        post_load=walk_field("post_load"),
+        post_save=walk_field("post_save"),
+        output=walk_field("output"),
+        parameters=walk_field("parameters"),
+        instruction=head.address,
+    )
+
+
+def _misfits(config: PoolConfig, pixels: WireVector, walk: _Walk) -> WireVector:
+    """Whether pixels exceed the accumulators, or what is drained the output or parameters buffer."""
+    exceeds_output = walk.output + pixels > config.output_vectors
+    exceeds_parameters = walk.parameters + PARAMETER_VECTORS > config.parameters_vectors
+    return (pixels > config.accumulator_pixels) | (walk.drain & (exceeds_output | exceeds_parameters))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Results of the array, 3 + adder stages behind the walker, and by-products."""
+
+    values: list[WireVector]
+    features: WireVector
+    """Data register of the features buffer."""
+    weights_overrun: WireVector
+    """The tile that has just slid in lies behind the end of the weights buffer."""
+
+
+def _array(
+    config: PoolConfig,
+    scrub: Scrub,
+    buffers: ComputeBuffers,
+    walker: Walker,
+    walk: _Walk,
+    pad_value: WireVector,
+    operands_read: WireVector,
+    operands_index: WireVector,
+    word: WireVector,
+    issues_walk: WireVector,
+    is_pool: WireVector,
+) -> _Sums:
+    """Features and weights buffers, padding, and the array. POOL walks with the identity for a weight tile."""
+    features_bits = log2(config.features_vectors)
+    index = select(operands_read, resized(operands_index, features_bits), walker.index[:features_bits])
+    features = buffers.features.read(index)
+    is_inside = scrub.stage(walker.is_inside, "is_inside")
+    pad = concat_list([pad_value] * config.array)
+    pixel = scrub.stage(select(is_inside, features, pad), "pixel_vector")
+
+    tile = _weight_fetch(config, scrub, buffers.weights, walker, word, issues_walk, is_pool)
+    swaps = scrub.stage(walker.is_first_cycle, "swaps")
+    rows = weight_tile(scrub, config.array, tile.vector, tile.slides, swaps)
+    return _Sums(values=mac_array(scrub, pixel, rows), features=features, weights_overrun=tile.overrun)
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    vector: WireVector
+    slides: WireVector
+    overrun: Register
+
+
+def _weight_fetch(
+    config: PoolConfig,
+    scrub: Scrub,
+    weights: Memory,
+    walker: Walker,
+    word: WireVector,
+    issues_walk: WireVector,
+    is_pool: WireVector,
+) -> _Fetch:
+    """Reads the tile for the upcoming pass: A cycles from the cycle behind the issue, or behind the start of the pass
+    before. For POOL it makes the identity instead."""
+    begins = issues_walk | walker.fetches
+    place = scrub.register(max(1, log2(config.array)), "fetched_vector")
+    fetching = scrub.register(1, "fetching")
+    is_last = place == config.array - 1
+    scrub.load(fetching, begins | (fetching & ~is_last))
+    scrub.load(place, select(begins, Const(0, len(place)), resized(place + fetching, len(place))))
+    makes_identity = scrub.kept(is_pool, issues_walk, "makes_identity")
+    index = scrub.register(BUFFER_INDEX_BITS + 1, "weights_index")
+    first = field(word, Conv, "weights").zero_extended(len(index))
+    scrub.load(index, select(issues_walk, first, resized(index + fetching, len(index))))
+
+    overrun = scrub.register(1, "weights_overrun")
+    scrub.load(overrun, overrun | (fetching & ~makes_identity & (index >= config.weights_vectors)))
+    slides = scrub.stage(fetching, "slides")
+    data = weights.read(index)
+    identity = identity_vector(config.array, scrub.stage(place, "slid_vector"))
+    return _Fetch(vector=select(makes_identity, identity, data), slides=slides, overrun=overrun)

@@ -1,0 +1,178 @@
+"""A core: three engines with their queues, tokens between them, buffers, and one request port.
+
+                 instruction          response                      request
+                      |                  |                             ^
+         +------------+-----------+      |          +------------------+-----------------+
+         v            v           v      v          |                  |                 |
+       queue        queue       queue  load engine -+   tokens    save engine <- queue   |
+       (load)      (compute)    (save)   | | | |    <---------->       ^                 |
+                      |                  v v v v                       |                 |
+                      v         features weights parameters table      |                 |
+                compute engine <---------+                             |                 |
+                      +-----------------------------------------> output buffer          |
+                                                                                         |
+    Every output is a register; every input comes from a register of the shell. Times are in the docstrings of the
+    engines, and together in docs/microarchitecture.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pyrtl
+from pyrtl import WireVector, concat_list
+
+from isa.configuration import PoolConfig
+from isa.instructions import OPCODE_BITS, Buffer, Engine
+from rtl.compute_engine import ComputeBuffers, compute_engine
+from rtl.core_ports import ENGINE_COUNT, core_ports
+from rtl.instruction_fields import word_bits
+from rtl.instruction_queue import QueueHead, instruction_queue
+from rtl.load_engine import buffer_depths, load_engine
+from rtl.request_port import Request, port_is_free, request_port
+from rtl.result_path import TableWrite
+from rtl.save_engine import save_engine
+from rtl.scrubbed import Memory, Scrub
+from rtl.tokens import Tokens, fault_output, token_counter
+
+_ENGINES = (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
+assert len(_ENGINES) == ENGINE_COUNT
+
+
+def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, WireVector]:
+    """One core. Takes a wire for every input of `core_ports`, returns a register for every output.
+
+    The caller gives the name scope.
+    """
+    ports = core_ports(config)
+    if {name: len(wire) for name, wire in inputs.items()} != ports.inputs:
+        raise ValueError("the inputs of a core must be those of core_ports, with their widths")
+    scrub = Scrub(inputs["scrub"], inputs["scrub_address"])
+    taken = {engine: WireVector(1) for engine in _ENGINES}
+    heads = {engine: _queue(config, scrub, inputs, engine, taken[engine]) for engine in _ENGINES}
+    tokens = {
+        (giver, taker): _scoped(f"{giver.name.lower()}_to_{taker.name.lower()}", token_counter, scrub, "tokens")
+        for giver, taker in (
+            (Engine.LOAD, Engine.COMPUTE),
+            (Engine.COMPUTE, Engine.LOAD),
+            (Engine.COMPUTE, Engine.SAVE),
+            (Engine.SAVE, Engine.COMPUTE),
+        )
+    }
+    buffers = {
+        buffer: scrub.memory(8 * config.array, depth, buffer.name.lower())
+        for buffer, depth in buffer_depths(config).items()
+        if buffer is not Buffer.TABLE
+    }
+    output = scrub.memory(8 * config.array, config.output_vectors, "output")
+
+    request_valid = scrub.register(1, "request_valid")
+    read_moves, read_taken, waits_for_sync = WireVector(1), WireVector(1), WireVector(1)
+    with pyrtl.name_scope("load"):
+        load = load_engine(
+            config,
+            scrub,
+            heads[Engine.LOAD],
+            inputs["response_valid"],
+            inputs["response_data"],
+            read_moves,
+            read_taken,
+            inputs["sync_global"],
+            tokens[Engine.COMPUTE, Engine.LOAD],
+            tokens[Engine.LOAD, Engine.COMPUTE],
+        )
+    for buffer, memory in buffers.items():
+        memory.write(load.write_index, load.write_data, load.writes[buffer])
+    table = TableWrite(valid=load.writes[Buffer.TABLE], index=load.write_index, byte=load.write_data[:8])
+    with pyrtl.name_scope("compute"):
+        compute = compute_engine(
+            config,
+            scrub,
+            heads[Engine.COMPUTE],
+            _compute_buffers(buffers, output),
+            table,
+            tokens[Engine.LOAD, Engine.COMPUTE],
+            tokens[Engine.SAVE, Engine.COMPUTE],
+            tokens[Engine.COMPUTE, Engine.LOAD],
+            tokens[Engine.COMPUTE, Engine.SAVE],
+        )
+    with pyrtl.name_scope("save"):
+        save = save_engine(
+            config,
+            scrub,
+            heads[Engine.SAVE],
+            output,
+            port_is_free(request_valid, inputs["request_taken"]),
+            inputs["write_acknowledged"],
+            waits_for_sync,
+            tokens[Engine.COMPUTE, Engine.SAVE],
+            tokens[Engine.SAVE, Engine.COMPUTE],
+        )
+    port = request_port(
+        scrub,
+        request_valid,
+        inputs["request_taken"],
+        Request(load.request_valid, load.request_address, load.request_instruction),
+        Request(save.request_valid, save.request_address, save.request_instruction),
+        save.request_data,
+        save.request_strobe,
+    )
+    read_moves <<= port.read_moves
+    read_taken <<= port.read_taken
+    waits_for_sync <<= load.waits_for_sync
+
+    engines = {Engine.LOAD: load, Engine.COMPUTE: compute, Engine.SAVE: save}
+    for engine, wire in taken.items():
+        wire <<= engines[engine].taken
+    fault_valid, fault_cause, fault_address = fault_output(
+        scrub, [fault for engine in _ENGINES for fault in engines[engine].faults]
+    )
+    outputs = {
+        "credit": scrub.stage(_bits(taken[engine] for engine in _ENGINES), "credit"),
+        **port.outputs,
+        "sync_local": save.sync_local,
+        "fault_valid": fault_valid,
+        "fault_cause": fault_cause,
+        "fault_address": fault_address,
+        "activity": scrub.stage(_bits(engines[engine].is_busy for engine in _ENGINES), "activity"),
+    }
+    if {name: len(wire) for name, wire in outputs.items()} != ports.outputs:
+        raise AssertionError("the outputs of the core differ from core_ports")
+    return outputs
+
+
+def _bits(wires: object) -> WireVector:
+    return concat_list(list(wires))
+
+
+def _scoped(name: str, module: Callable[..., Tokens], *arguments: object) -> Tokens:
+    with pyrtl.name_scope(name):
+        return module(*arguments)
+
+
+def _queue(
+    config: PoolConfig, scrub: Scrub, inputs: Mapping[str, WireVector], engine: Engine, taken: WireVector
+) -> QueueHead:
+    """The queue of one engine: it takes the instructions whose opcode names the engine."""
+    word = inputs["instruction"]
+    names_engine = word[OPCODE_BITS - 2 : OPCODE_BITS] == int(engine)
+    with pyrtl.name_scope(f"{engine.name.lower()}_queue"):
+        return instruction_queue(
+            scrub,
+            inputs["instruction_valid"] & names_engine,
+            word[: word_bits(engine)],
+            inputs["instruction_address"],
+            taken,
+            config.queue_instructions,
+        )
+
+
+def _compute_buffers(buffers: Mapping[Buffer, Memory], output: Memory) -> ComputeBuffers:
+    return ComputeBuffers(
+        features=buffers[Buffer.FEATURES],
+        weights=buffers[Buffer.WEIGHTS],
+        parameters=buffers[Buffer.PARAMETERS],
+        output=output,
+    )
+
+

@@ -1,0 +1,52 @@
+"""The queue in front of one engine.
+
+    cycle   t                          t+1
+            instruction_valid          head is valid, may issue
+
+The head is a register; behind it lies a small memory. Credits of level 1 keep it from overflowing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyrtl
+from pyrtl import WireVector, select
+
+from rtl.scrubbed import Scrub, resized
+
+
+@dataclass(frozen=True)
+class QueueHead:
+    """The oldest instruction of a queue."""
+
+    valid: WireVector
+    word: WireVector
+    address: WireVector
+
+
+def instruction_queue(
+    scrub: Scrub, arrives: WireVector, word: WireVector, address: WireVector, taken: WireVector, depth: int
+) -> QueueHead:
+    """A queue of `depth` instructions; `taken` removes the head in the same cycle."""
+    word_bits = len(word)
+    memory = scrub.memory(word_bits + len(address), max(2, depth), "waiting")
+    pointer_bits = memory.address_bits
+    write_pointer = scrub.register(pointer_bits, "write_pointer")
+    read_pointer = scrub.register(pointer_bits, "read_pointer")
+    head_valid = scrub.register(1, "head_valid")
+    is_empty = write_pointer == read_pointer  # the head holds one of `depth`, so the memory is never full
+
+    refills = ~head_valid | taken
+    from_memory = refills & ~is_empty
+    bypasses = refills & is_empty & arrives
+    writes = arrives & ~bypasses
+    incoming = pyrtl.concat(address, word)
+    memory.write(write_pointer, incoming, writes)
+    head = scrub.kept(
+        select(is_empty, incoming, memory.word(read_pointer)), from_memory | bypasses, "head"
+    )
+    scrub.load(head_valid, select(refills, from_memory | bypasses, head_valid))
+    scrub.load(write_pointer, resized(write_pointer + writes, pointer_bits))
+    scrub.load(read_pointer, resized(read_pointer + from_memory, pointer_bits))
+    return QueueHead(valid=head_valid, word=head[:word_bits], address=head[word_bits:])

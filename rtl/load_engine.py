@@ -1,0 +1,302 @@
+"""The load engine: presents the beats of a LOAD, remembers where each goes, and unpacks the responses.
+
+    queue head -> generator -> request port                      (memory)
+                      |                                             |
+                      +-> outstanding queue -> unpacker <- response port
+                                                  +-> features | weights | parameters | table
+
+A beat of N vectors, the first LOAD of an idle engine, the port free, its slot at t:
+
+    cycle   u       u+1                          u+2              t    t+1              r = t+L+3   r+1 .. r+N     r+N+1
+            issues  generator holds the beat;    request visible       request_taken    response    vector i is    a token is
+                    it moves to the port and                           visible          visible     written at     visible
+                    to the outstanding queue                                                        r+1+i
+
+- A beat moves to the port in a cycle x in which the port is free (no request, or `request_taken` is visible), the
+  save engine has none ready, and the last read was taken V cycles before the new request is visible: with
+  `request_taken` of a read visible at y, x >= y + V - 2. The request is visible at x+1.
+- The generator holds the next beat at x+1. Behind the last beat the next instruction issues at x+1 or later.
+- CONFIG_LOAD and SYNC_WAIT occupy the engine in their issue cycle only; SYNC_WAIT issues at s+1 at the earliest if
+  sync_global is visible at s.
+- A beat any of whose vectors lies behind the end of its buffer is not presented: the fault is on the port one cycle
+  after the generator holds the beat, and the engine stops. What is in flight is still unpacked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyrtl
+from pyrtl import Const, Register, WireVector, concat, select
+
+from isa.configuration import PoolConfig
+from isa.instructions import (
+    BUFFER_INDEX_BITS,
+    COMPUTED_ADDRESS_BITS,
+    TABLE_VECTORS,
+    Buffer,
+    ConfigLoad,
+    Load,
+    SyncWait,
+)
+from isa.registers import Fault
+from rtl.instruction_fields import field, is_kind, settings
+from rtl.instruction_queue import QueueHead
+from rtl.scrubbed import Scrub, drive, log2, resized
+from rtl.tokens import FaultSignal, Tokens, halt
+
+_INDEX_BITS = BUFFER_INDEX_BITS + 1
+"""One beat behind the last index still counts: no index wraps before it is checked."""
+
+
+def buffer_depths(config: PoolConfig) -> dict[Buffer, int]:
+    """Vectors in each buffer that LOAD can fill."""
+    return {
+        Buffer.FEATURES: config.features_vectors,
+        Buffer.WEIGHTS: config.weights_vectors,
+        Buffer.PARAMETERS: config.parameters_vectors,
+        Buffer.TABLE: TABLE_VECTORS,
+    }
+
+
+def outstanding_beats(config: PoolConfig) -> int:
+    """Depth of the outstanding queue: all reads in flight, the one on the port, and a margin."""
+    spacing = max(2, config.slot_spacing, config.vectors_per_beat)
+    return 1 << ((config.channel_latency + 8) // spacing + 3).bit_length()
+
+
+@dataclass(frozen=True)
+class LoadEngine:
+    """What the load engine drives."""
+
+    taken: WireVector
+    """An instruction leaves the queue."""
+    request_valid: WireVector
+    request_address: WireVector
+    """Beat address."""
+    request_instruction: WireVector
+    writes: dict[Buffer, WireVector]
+    """One bit per buffer: a vector is written in this cycle."""
+    write_index: WireVector
+    write_data: WireVector
+    waits_for_sync: WireVector
+    """SYNC_WAIT issues in this cycle."""
+    is_busy: WireVector
+    faults: list[FaultSignal]
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """What the outstanding queue remembers of a beat, besides its place in the buffer."""
+
+    lane: WireVector
+    count_minus_one: WireVector
+    last: WireVector
+
+
+def load_engine(
+    config: PoolConfig,
+    scrub: Scrub,
+    head: QueueHead,
+    response_valid: WireVector,
+    response_data: WireVector,
+    request_moves: WireVector,
+    read_taken: WireVector,
+    sync_global: WireVector,
+    from_compute: Tokens,
+    to_compute: Tokens,
+) -> LoadEngine:
+    """The load engine of one core. `request_moves`: its request moves to the port; `read_taken`: the port's read
+    has been taken by the memory."""
+    halted, active = WireVector(1), scrub.register(1, "generating")
+
+    # Issue.
+    is_load, is_wait = is_kind(head.word, Load), is_kind(head.word, SyncWait)
+    is_config = is_kind(head.word, ConfigLoad)
+    waits = field(head.word, Load, "wait_compute")
+    is_released = scrub.register(1, "sync_pending")
+    may = (is_load & (~waits | from_compute.available)) | (is_wait & is_released) | is_config
+    issues = head.valid & ~active & ~halted & may
+    starts = issues & is_load
+    drive(from_compute.taken, starts & waits)
+    pitches = settings(scrub, head.word, ConfigLoad, issues & is_config)
+    takes_sync = issues & is_wait
+    scrub.load(is_released, sync_global | (is_released & ~takes_sync))
+
+    # Beats.
+    address, beat = _beat_generator(config, scrub, head.word, starts, request_moves, active, pitches)
+    buffer = scrub.kept(field(head.word, Load, "buffer"), starts, "buffer")
+    posts = scrub.kept(field(head.word, Load, "post_compute"), starts, "posts")
+    instruction = scrub.kept(head.address, starts, "instruction")
+    index = scrub.register(_INDEX_BITS, "index")
+    behind = index + beat.count_minus_one + 1
+    first = field(head.word, Load, "destination").zero_extended(_INDEX_BITS)
+    scrub.load(index, select(starts, first, select(request_moves, behind[:_INDEX_BITS], index)))
+    overruns = active & ~halted & _any_buffer(config, buffer, behind)
+    spaced = _read_spacing(config, scrub, read_taken)
+
+    # Responses.
+    write = _unpacker(config, scrub, request_moves, response_valid, response_data, buffer, index, beat,
+                      posts & beat.last, instruction)  # fmt: skip
+    drive(to_compute.given, write.posts)
+
+    faults = [
+        FaultSignal(overruns, Fault.BUFFER_OVERRUN, instruction),
+        FaultSignal(to_compute.overflows, Fault.TOKEN_OVERFLOW, write.instruction),
+        FaultSignal(sync_global & is_released & ~takes_sync, Fault.TOKEN_OVERFLOW, instruction),
+    ]
+    is_halted, _ = halt(scrub, faults)
+    halted <<= is_halted
+    return LoadEngine(
+        taken=issues,
+        request_valid=active & ~halted & ~overruns & spaced,
+        request_address=address[log2(config.vectors_per_beat) :],
+        request_instruction=instruction,
+        writes={name: write.valid & (write.buffer == int(name)) for name in Buffer},
+        write_index=write.index,
+        write_data=write.data,
+        waits_for_sync=takes_sync,
+        is_busy=active | write.is_busy,
+        faults=faults,
+    )
+
+
+def _any_buffer(config: PoolConfig, buffer: WireVector, behind: WireVector) -> WireVector:
+    """Whether `behind`, one more than the last index of a beat, exceeds the depth of the chosen buffer."""
+    exceeds: WireVector = Const(0, 1)
+    for name, depth in buffer_depths(config).items():
+        exceeds = exceeds | ((buffer == int(name)) & (behind > depth))
+    return exceeds
+
+
+def _read_spacing(config: PoolConfig, scrub: Scrub, read_taken: WireVector) -> WireVector:
+    """Whether a read may move to the port: its slot is then V cycles behind the last one at least."""
+    pause = config.vectors_per_beat - 2
+    if pause <= 0:
+        return Const(1, 1)
+    wait = scrub.register(max(1, (pause - 1).bit_length()), "spacing")
+    one_less = select(wait != 0, wait - 1, wait.zero_extended(len(wait) + 1))
+    scrub.load(wait, select(read_taken, Const(pause - 1, len(wait)), one_less[: len(wait)]))
+    return ~read_taken & (wait == 0)
+
+
+def _beat_generator(
+    config: PoolConfig,
+    scrub: Scrub,
+    word: WireVector,
+    starts: WireVector,
+    moves: WireVector,
+    active: Register,
+    pitches: dict[str, Register],
+) -> tuple[WireVector, _Beat]:
+    """Vector address and shape of the current beat; `moves` steps to the next one, `active` falls behind the last."""
+    vectors = config.vectors_per_beat
+    lane_bits = log2(vectors)
+    columns = scrub.kept(field(word, Load, "columns"), starts, "columns")
+    rows = scrub.kept(field(word, Load, "rows"), starts, "rows")
+    address = scrub.register(COMPUTED_ADDRESS_BITS, "address")
+    row_address = scrub.register(COMPUTED_ADDRESS_BITS, "row_address")
+    plane_address = scrub.register(COMPUTED_ADDRESS_BITS, "plane_address")
+    columns_left = scrub.register(len(columns), "columns_left")
+    rows_left = scrub.register(len(rows), "rows_left")
+    planes_left = scrub.register(len(field(word, Load, "planes")), "planes_left")
+
+    lane = address[:lane_bits] if lane_bits else Const(0, 1)
+    room = ~lane if lane_bits else Const(0, 1)  # vectors in the beat behind the first one
+    ends_row = columns_left <= room
+    ends_plane = ends_row & (rows_left == 0)
+    ends = ends_plane & (planes_left == 0)
+    count_minus_one = select(ends_row, resized(columns_left, len(room)), room)
+
+    next_beat = (address[lane_bits:] + 1)[: COMPUTED_ADDRESS_BITS - lane_bits]
+    if lane_bits:
+        next_beat = concat(next_beat, Const(0, lane_bits))
+    next_row = (row_address + pitches["row_pitch"])[:COMPUTED_ADDRESS_BITS]
+    next_plane = (plane_address + pitches["plane_pitch"])[:COMPUTED_ADDRESS_BITS]
+    row_start = select(ends_plane, next_plane, next_row)
+    first = field(word, Load, "address").zero_extended(COMPUTED_ADDRESS_BITS)
+
+    def step(register: Register, at_start: WireVector, at_move: WireVector) -> None:
+        scrub.load(register, select(starts, at_start, select(moves, at_move, register)))
+
+    step(address, first, select(ends_row, row_start, next_beat))
+    step(row_address, first, select(ends_row, row_start, row_address))
+    step(plane_address, first, select(ends_plane, next_plane, plane_address))
+    fewer_columns = (columns_left - count_minus_one - 1)[: len(columns)]
+    step(columns_left, field(word, Load, "columns"), select(ends_row, columns, fewer_columns))
+    fewer_rows = select(ends_row, (rows_left - 1)[: len(rows)], rows_left)
+    step(rows_left, field(word, Load, "rows"), select(ends_plane, rows, fewer_rows))
+    fewer_planes = select(ends_plane, (planes_left - 1)[: len(planes_left)], planes_left)
+    step(planes_left, field(word, Load, "planes"), fewer_planes)
+    scrub.load(active, starts | (active & ~(moves & ends)))
+    return address, _Beat(lane=lane, count_minus_one=count_minus_one, last=ends)
+
+
+@dataclass(frozen=True)
+class _BufferWrite:
+    valid: WireVector
+    buffer: WireVector
+    index: WireVector
+    data: WireVector
+    posts: WireVector
+    instruction: WireVector
+    is_busy: WireVector
+
+
+def _unpacker(
+    config: PoolConfig,
+    scrub: Scrub,
+    pushes: WireVector,
+    response_valid: WireVector,
+    response_data: WireVector,
+    buffer: WireVector,
+    index: WireVector,
+    beat: _Beat,
+    posts: WireVector,
+    instruction: WireVector,
+) -> _BufferWrite:
+    """Queues what it is told about each beat, and writes the vectors of each response, one per cycle."""
+    vector_bits = 8 * config.array
+    fields = [buffer, index, beat.lane, beat.count_minus_one, posts, instruction]
+    memory = scrub.memory(sum(len(wire) for wire in fields), outstanding_beats(config), "outstanding")
+    write_pointer = scrub.register(memory.address_bits, "outstanding_write")
+    read_pointer = scrub.register(memory.address_bits, "outstanding_read")
+    memory.write(write_pointer, pyrtl.concat_list(fields), pushes)
+    scrub.load(write_pointer, resized(write_pointer + pushes, memory.address_bits))
+    scrub.load(read_pointer, resized(read_pointer + response_valid, memory.address_bits))
+
+    word = memory.word(read_pointer)
+    parts, offset = [], 0
+    for wire in fields:
+        parts.append(word[offset : offset + len(wire)])
+        offset += len(wire)
+    new_buffer, new_index, new_lane, new_count, new_posts, new_instruction = parts
+    is_unpacking = scrub.register(1, "unpacking")
+    place = scrub.register(len(index), "unpack_index")
+    left = scrub.register(len(new_count), "unpack_left")
+    data = scrub.register(len(response_data), "unpack_data")
+    is_last = left == 0
+
+    aligned = response_data
+    for place_bit in range(log2(config.vectors_per_beat)):
+        aligned = select(new_lane[place_bit], _lower(aligned, vector_bits << place_bit), aligned)
+    moved = _lower(data, vector_bits) if config.vectors_per_beat > 1 else data
+    scrub.load(is_unpacking, response_valid | (is_unpacking & ~is_last))
+    scrub.load(place, select(response_valid, new_index, (place + 1)[: len(place)]))
+    scrub.load(left, select(response_valid, new_count, select(is_last, left, (left - 1)[: len(left)])))
+    scrub.load(data, select(response_valid, aligned, moved))
+    kept_posts = scrub.kept(new_posts, response_valid, "unpack_posts")
+    return _BufferWrite(
+        valid=is_unpacking,
+        buffer=scrub.kept(new_buffer, response_valid, "unpack_buffer"),
+        index=place[:BUFFER_INDEX_BITS],
+        data=data[:vector_bits],
+        posts=is_unpacking & is_last & kept_posts,
+        instruction=scrub.kept(new_instruction, response_valid, "unpack_instruction"),
+        is_busy=is_unpacking | (write_pointer != read_pointer),
+    )
+
+
+def _lower(data: WireVector, bits: int) -> WireVector:
+    """data >> bits."""
+    return concat(Const(0, bits), data[bits:])

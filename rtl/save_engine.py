@@ -1,0 +1,197 @@
+"""The save engine: collects vectors of the output buffer into beats and writes them; SYNC_RAISE.
+
+    queue head -> generator -> output buffer -> vector register -> beat being collected -> request port
+
+A beat of N vectors, the first SAVE of an idle engine, the port free:
+
+    cycle   u       u+1 .. u+N             u+N+1                  u+N+2
+            issues  vector i is read       the beat is complete   request visible
+                    at u+1+i               and moves to the port
+
+- A complete beat moves to the port in a cycle x in which the port is free (no request, or `request_taken` is
+  visible); writes go before reads. While it cannot, the whole pipeline stands still, its next vector waiting in
+  the vector register: the beat that follows is complete N cycles after x at the earliest (x' >= x + N).
+- Beats end with the beat in memory and with the row. Without such a stop one vector is read per cycle, across rows
+  and across SAVEs: behind the read of its last vector, at c, the next instruction issues at c+1 or later; the
+  token is given at c and visible at c+1.
+- SYNC_RAISE issues when no SAVE is reading, no beat is on its way to the port, every write that went there has been
+  acknowledged (an acknowledgement visible at a allows a+1), and the SYNC_WAIT of the SYNC_RAISE before it has issued
+  (at w, allows w+1). sync_local is visible one cycle after its issue.
+- A vector behind the end of the buffer is not read: the fault is on the port one cycle after the generator holds
+  its index, and the engine stops. What was collected before still leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyrtl
+from pyrtl import Const, WireVector, select
+
+from isa.configuration import PoolConfig
+from isa.instructions import BUFFER_INDEX_BITS, COMPUTED_ADDRESS_BITS, ConfigSave, Save, SyncRaise
+from isa.registers import Fault
+from rtl.instruction_fields import field, is_kind, settings
+from rtl.instruction_queue import QueueHead
+from rtl.scrubbed import Memory, Scrub, drive, log2, onehot, resized
+from rtl.tokens import FaultSignal, Tokens, halt
+
+_INDEX_BITS = BUFFER_INDEX_BITS + 1
+
+
+@dataclass(frozen=True)
+class SaveEngine:
+    """What the save engine drives."""
+
+    taken: WireVector
+    """An instruction leaves the queue."""
+    request_valid: WireVector
+    request_address: WireVector
+    """Beat address."""
+    request_data: WireVector
+    request_strobe: WireVector
+    request_instruction: WireVector
+    sync_local: WireVector
+    """A register."""
+    is_busy: WireVector
+    faults: list[FaultSignal]
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """A vector on its way: where it belongs."""
+
+    valid: WireVector
+    last: WireVector
+    address: WireVector
+    instruction: WireVector
+
+
+def writes_in_flight(config: PoolConfig) -> int:
+    """Writes that can be unacknowledged at a time."""
+    return (config.channel_latency + 8) // max(2, config.slot_spacing) + 3
+
+
+def save_engine(
+    config: PoolConfig,
+    scrub: Scrub,
+    head: QueueHead,
+    output: Memory,
+    port_is_free: WireVector,
+    acknowledged: WireVector,
+    waits_for_sync: WireVector,
+    from_compute: Tokens,
+    to_compute: Tokens,
+) -> SaveEngine:
+    """The save engine of one core. `waits_for_sync`: SYNC_WAIT issues in this cycle."""
+    halted, is_drained = WireVector(1), WireVector(1)
+    active = scrub.register(1, "generating")
+
+    # Issue.
+    is_save, is_raise = is_kind(head.word, Save), is_kind(head.word, SyncRaise)
+    is_config = is_kind(head.word, ConfigSave)
+    waits = field(head.word, Save, "wait_compute")
+    may = (is_save & (~waits | from_compute.available)) | (is_raise & is_drained) | is_config
+    issues = head.valid & ~active & ~halted & may
+    starts = issues & is_save
+    raises = issues & is_raise
+    drive(from_compute.taken, starts & waits)
+    row_pitch = settings(scrub, head.word, ConfigSave, issues & is_config)["row_pitch"]
+    posts = scrub.kept(field(head.word, Save, "post_compute"), starts, "posts")
+    instruction = scrub.kept(head.address, starts, "instruction")
+
+    # Vectors: the generator steps, and everything behind it, unless a complete beat cannot leave.
+    is_complete = scrub.register(1, "complete")
+    flows = ~is_complete | port_is_free
+    index = scrub.register(_INDEX_BITS, "index")
+    overruns = active & (index >= config.output_vectors)
+    steps = active & flows & ~overruns & ~halted
+    first = field(head.word, Save, "source").zero_extended(_INDEX_BITS)
+    scrub.load(index, select(starts, first, resized(index + steps, _INDEX_BITS)))
+    address, ends_row, ends = _address_generator(scrub, head.word, starts, steps, row_pitch)
+    scrub.load(active, starts | (active & ~(steps & ends)))
+    drive(to_compute.given, steps & ends & posts)
+
+    lane_bits = log2(config.vectors_per_beat)
+    ends_beat = ends_row | (~address[:lane_bits] == 0) if lane_bits else Const(1, 1)
+    vector = _Vector(
+        valid=scrub.kept(steps, flows, "vector_valid"),
+        last=scrub.kept(ends_beat, flows, "vector_last"),
+        address=scrub.kept(address, flows, "vector_address"),
+        instruction=scrub.kept(instruction, flows, "vector_instruction"),
+    )
+    data = output.read(index, enable=flows)
+
+    # Beats.
+    scrub.load(is_complete, select(flows, vector.valid & vector.last, is_complete))
+    collected, strobe = _collected_beat(config, scrub, vector, data, flows)
+    inserts = vector.valid & flows
+    moves = is_complete & port_is_free
+
+    # Acknowledgements and barriers.
+    count_bits = writes_in_flight(config).bit_length()
+    unacknowledged = scrub.register(count_bits, "unacknowledged")
+    scrub.load(unacknowledged, (unacknowledged + moves - acknowledged)[:count_bits])
+    has_raised = scrub.register(1, "raised")
+    scrub.load(has_raised, raises | (has_raised & ~waits_for_sync))
+    is_drained <<= ~vector.valid & ~is_complete & (unacknowledged == 0) & ~has_raised
+
+    faults = [
+        FaultSignal(overruns & ~halted, Fault.BUFFER_OVERRUN, instruction),
+        FaultSignal(to_compute.overflows, Fault.TOKEN_OVERFLOW, instruction),
+    ]
+    is_halted, _ = halt(scrub, faults)
+    halted <<= is_halted
+    return SaveEngine(
+        taken=issues,
+        request_valid=is_complete,
+        request_address=scrub.kept(vector.address[lane_bits:], inserts, "beat_address"),
+        request_data=collected,
+        request_strobe=strobe,
+        request_instruction=scrub.kept(vector.instruction, inserts, "beat_instruction"),
+        sync_local=scrub.stage(raises, "sync_local"),
+        is_busy=active | vector.valid | is_complete | (unacknowledged != 0),
+        faults=faults,
+    )
+
+
+def _address_generator(
+    scrub: Scrub, word: WireVector, starts: WireVector, steps: WireVector, row_pitch: WireVector
+) -> tuple[WireVector, WireVector, WireVector]:
+    """(vector address, last of its row, last of all); `steps` goes on to the next vector."""
+    bits = COMPUTED_ADDRESS_BITS
+    columns = scrub.kept(field(word, Save, "columns"), starts, "columns")
+    address, row_address = scrub.register(bits, "address"), scrub.register(bits, "row_address")
+    columns_left = scrub.register(len(columns), "columns_left")
+    rows_left = scrub.register(len(field(word, Save, "rows")), "rows_left")
+    ends_row = columns_left == 0
+    next_row = (row_address + row_pitch)[:bits]
+    first = field(word, Save, "address").zero_extended(bits)
+    stepped = select(ends_row, next_row, (address + 1)[:bits])
+    scrub.load(address, select(starts, first, select(steps, stepped, address)))
+    scrub.load(row_address, select(starts, first, select(steps & ends_row, next_row, row_address)))
+    fewer = select(ends_row, columns, (columns_left - 1)[: len(columns)])
+    scrub.load(
+        columns_left, select(starts, field(word, Save, "columns"), select(steps, fewer, columns_left))
+    )
+    scrub.load(
+        rows_left,
+        select(starts, field(word, Save, "rows"), resized(rows_left - (steps & ends_row), len(rows_left))),
+    )
+    return address, ends_row, ends_row & (rows_left == 0)
+
+
+def _collected_beat(
+    config: PoolConfig, scrub: Scrub, vector: _Vector, data: WireVector, flows: WireVector
+) -> tuple[WireVector, WireVector]:
+    """(data, strobe) of the beat being collected. A beat begins behind the last vector of the one before."""
+    inserts = vector.valid & flows
+    lane_bits = log2(config.vectors_per_beat)
+    lanes = onehot(vector.address[:lane_bits], config.vectors_per_beat) if lane_bits else Const(1, 1)
+    is_partial = scrub.register(1, "partial")
+    scrub.load(is_partial, select(inserts, ~vector.last, is_partial))
+    strobe = scrub.register(config.vectors_per_beat, "strobe")
+    before = select(is_partial, strobe, Const(0, len(strobe)))
+    scrub.load(strobe, select(inserts, before | lanes, strobe))
+    parts = [scrub.kept(data, inserts & lanes[lane], f"lane_{lane}") for lane in range(len(strobe))]
+    return pyrtl.concat_list(parts), strobe

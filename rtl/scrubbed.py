@@ -1,0 +1,119 @@
+"""Registers that load 0 and memories that are swept while a core is scrubbed: everything in a core is made here.
+
+A core has no reset. While `scrub` is 1 every register loads 0, and every memory writes 0 at `scrub_address`
+(modulo its depth); after a sweep over all addresses nothing is left of the last tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+
+import pyrtl
+from pyrtl import Const, MemBlock, Register, WireVector, select
+
+
+def log2(number: int) -> int:
+    """The exponent of a power of two."""
+    if number < 1 or number & (number - 1):
+        raise ValueError(f"{number} is no power of two")
+    return number.bit_length() - 1
+
+
+def resized(value: WireVector, bits: int) -> WireVector:
+    """The low `bits` bits of an unsigned value, or the value with zeros above."""
+    return value[:bits] if len(value) > bits else value.zero_extended(bits)
+
+
+def any_of(values: Iterable[WireVector]) -> WireVector:
+    """OR of one-bit wires; 0 if there are none."""
+    return reduce(lambda left, right: left | right, values, Const(0, 1))
+
+
+def drive(wire: WireVector, value: WireVector) -> None:
+    """wire <<= value, for a wire that is a field of a frozen dataclass."""
+    wire <<= value
+
+
+class Memory:
+    """A memory with one write port and one read port into a register (block RAM), swept while scrubbed."""
+
+    def __init__(self, scrub: Scrub, bits: int, depth: int, name: str) -> None:
+        self.depth = depth
+        self.address_bits = max(1, log2(depth))
+        self._scrub = scrub
+        self._name = name
+        self._bits = bits
+        self._block = MemBlock(
+            bits, self.address_bits, name, max_read_ports=1, max_write_ports=1, asynchronous=True
+        )
+
+    def write(self, address: WireVector, data: WireVector, enable: WireVector) -> None:
+        """Connect the write port; the address is taken modulo the depth."""
+        active = self._scrub.active
+        place = select(
+            active, resized(self._scrub.address, self.address_bits), resized(address, self.address_bits)
+        )
+        word = select(active, Const(0, self._bits), data)
+        self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
+
+    def word(self, address: WireVector) -> WireVector:
+        """Connect the read port without its register: the caller loads the word into a register at once."""
+        return self._block[resized(address, self.address_bits)]
+
+    def read(self, address: WireVector, enable: WireVector | None = None) -> Register:
+        """Connect the read port: the word, one cycle later. Without `enable` the register keeps its word."""
+        if enable is None:
+            return self._scrub.stage(self.word(address), f"{self._name}_data")
+        return self._scrub.kept(self.word(address), enable, f"{self._name}_data")
+
+
+class Scrub:
+    """Makes the registers and memories of one core."""
+
+    def __init__(self, active: WireVector, address: WireVector) -> None:
+        self.active = active
+        self.address = address
+
+    def register(self, bits: int, name: str) -> Register:
+        """A register for state; connect it with `load`."""
+        return Register(bits, name)
+
+    def load(self, register: Register, value: WireVector) -> None:
+        """Connect a register's next value, which may be narrower but not wider than the register."""
+        if len(value) > len(register):
+            raise ValueError(f"{register.name} has {len(register)} bits, its next value {len(value)}")
+        zero = Const(0, len(register))
+        register.next <<= select(self.active, zero, value.zero_extended(len(register)))
+
+    def stage(self, value: WireVector, name: str) -> Register:
+        """`value`, one cycle later."""
+        register = self.register(len(value), name)
+        self.load(register, value)
+        return register
+
+    def delay(self, value: WireVector, cycles: int, name: str) -> WireVector:
+        """`value`, so many cycles later."""
+        for cycle in range(1, cycles + 1):
+            value = self.stage(value, f"{name}_{cycle}")
+        return value
+
+    def kept(self, value: WireVector, enable: WireVector, name: str) -> Register:
+        """The value of the last cycle in which `enable` was 1."""
+        register = self.register(len(value), name)
+        self.load(register, select(enable, value, register))
+        return register
+
+    def memory(self, bits: int, depth: int, name: str) -> Memory:
+        """A memory of `depth` words, a power of two."""
+        return Memory(self, bits, depth, name)
+
+
+def signed_fit(value: WireVector, bits: int) -> WireVector:
+    """A signed value in `bits` bits: sign-extended, or cut."""
+    return value[:bits] if len(value) >= bits else value.sign_extended(bits)
+
+
+def onehot(value: WireVector, count: int) -> WireVector:
+    """Bit i is 1 where value == i, for i below count."""
+    return pyrtl.concat_list([value == place for place in range(count)])
