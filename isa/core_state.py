@@ -69,13 +69,13 @@ class WindowMemory:
                 f"memory is uint8 [window_bytes] or [batch, window_bytes], not {image.dtype} {image.shape}"
                 + (f" with batch {batch}" if batch is not None else "")
             )
-        rows = image.reshape(-1, image.shape[-1])
+        rows = image if image.ndim == 2 else image[None]
         if not rows.size or rows.shape[1] % config.beat_bytes:
             raise ValueError(
                 f"a window is a whole number of beats of {config.beat_bytes} bytes, this one has {rows.shape[1]} bytes"
             )
         self.batch = len(rows) if batch is None else batch
-        self.bytes = rows.shape[1]
+        self.bytes = int(rows.shape[1])
         self._width = config.array
         self._page_vectors = max(1, PAGE_BYTES // config.array)
         self._shared = rows[0].copy()

@@ -41,7 +41,8 @@ from isa.instructions import (
 from isa.registers import Fault
 
 INSTRUCTION_LIMIT = 1 << 24
-"""Instructions after which a run is given up as an endless loop, unless the caller says otherwise."""
+"""Words after which a run is given up, unless the caller says otherwise. One level of CALL cannot loop for ever, but n
+words can run n * n steps."""
 
 Observer = Callable[[int | None, Instruction, int], None]
 """Called after every executed instruction: virtual core (None for level 1), instruction, word address."""
