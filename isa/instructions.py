@@ -248,6 +248,7 @@ class Conv(CoreInstruction):
     x * stride_columns + j * dilation_columns + first_column)[k]; outside the input tile the input is pad_value.
     A weight tile is as many vectors as the array is wide: vector k holds the weights of input channel k.
     Sums wrap modulo 2**32. Without drain, post_save gives no token, and output, parameters and lookup do nothing.
+    post_load says that features and weights are free; parameter block and table are in use up to post_save.
     """
 
     opcode: ClassVar[int] = 0x28

@@ -5,6 +5,9 @@ concurrently in hardware; every program whose tokens and barriers order its acce
 order here: level 1 fetches one word, a core instruction enters its engine's queue, and then every engine executes
 whatever its tokens allow, before the next word is fetched. A queue that is full at that moment can never empty
 again, so a program that would stop the hardware for ever ends as a deadlock here, and says who waits for whom.
+
+Of several faults that nothing orders (two cores, or two in one LOAD) hardware reports the first in time, the machine
+here the first in its own order. What memory holds behind a fault is as undefined as time is here.
 """
 
 from __future__ import annotations

@@ -137,11 +137,11 @@ RESULT_MEANINGS: dict[Result, str] = {
     Result.NO_SUCH_CORE: "ARGUMENT_CORE is beyond CORES",
     Result.WRONG_TENANT_STATE: "the command does not apply to a tenant in this state",
     Result.WRONG_CORE_STATE: "the command does not apply to a core in this state",
-    Result.WINDOW_OUTSIDE_MEMORY: "the window is empty or ends beyond the memory",
+    Result.WINDOW_OUTSIDE_MEMORY: "the window ends beyond the memory",
     Result.WINDOW_OVERLAPS: "the window overlaps one that is in use or not yet zeroed",
     Result.VIRTUAL_INDEX_TAKEN: "the tenant already holds a core with this virtual index",
     Result.TENANT_HOLDS_CORES: "the command needs a tenant without cores",
-    Result.WINDOW_NOT_ALIGNED: "base or length of the window is no multiple of the prefetch's beats",
+    Result.WINDOW_NOT_ALIGNED: "base or length of the window is no multiple of the prefetch's beats, or it is empty",
 }
 
 
