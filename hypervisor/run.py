@@ -182,7 +182,7 @@ class _Runner:
     def _capture_layer(self, layer: int) -> None:
         for tensor in self.job.package.tensors:
             if tensor.layer == layer:
-                content = self.hypervisor.read(self.tenant, tensor.offset, tensor.bytes)
+                content = self.hypervisor.read(self.tenant, tensor.offset, tensor.byte_count)
                 self.result.captured[-1][tensor.name] = tensor.from_bytes(content)
 
     def _read(self, offset: int, length: int) -> bytes:

@@ -6,10 +6,11 @@ every response that a block needs was requested before the block began. That is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pyrtl
 from numpy.typing import NDArray
 
 from hypervisor.backends.compiled_netlist import CompiledNetlist, Limbs, compile_netlist
@@ -30,7 +31,11 @@ def elaborate_pool(config: PoolConfig) -> None:
     from rtl.core import core
     from rtl.pool import pool
 
-    pool(config, core)
+    def named_core(index: int, inputs: Mapping[str, pyrtl.WireVector]) -> Mapping[str, pyrtl.WireVector]:
+        with pyrtl.name_scope(f"core{index}"):
+            return core(config, inputs)
+
+    pool(config, named_core)
 
 
 class PyrtlPort(RtlPort):

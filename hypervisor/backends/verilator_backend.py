@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from hypervisor.backends.rtl_port import ControlBlock, HostAnswer, HostRequest, Progress, RtlPort
 from hypervisor.backends.verilator_build import build_library
-from hypervisor.pool_port import Bytes
+from hypervisor.pool_port import Bytes, PortError
 from isa.configuration import PoolConfig
 
 
 def export_pool(config: PoolConfig, directory: Path) -> None:
-    """Write the pool's Verilog: shell.v, core.v and the top pool.v."""
-    from rtl.export import export
+    """Write the pool's Verilog: shell.v, core.v and the top pool.v. Raises PortError when that fails."""
+    from rtl.export import ExportError, export
 
-    export(config, directory)
+    try:
+        export(config, directory)
+    except ExportError as problem:
+        raise PortError(f"backend verilator: {problem}") from problem
 
 
 class VerilatorPort(RtlPort):

@@ -1,0 +1,82 @@
+"""`tenure compile`: an ONNX network to a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from isa.configuration import PoolConfig
+from scripts.commands.reporting import (
+    InputError,
+    existing_file,
+    fraction_progress,
+    json_option,
+    messages,
+    pool_option,
+    print_json,
+    print_table,
+)
+
+
+@click.command("compile")
+@click.argument("model")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The package to write (.ifp).")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="Fix the shape of an input.")
+@click.option("--cores", metavar="1,2,4", help="Numbers of cores to compile for.  [default: 1 to all of the pool]")
+@click.option("--no-fuse", is_flag=True, help="Write every intermediate tensor to memory, so that it can be checked.")
+@pool_option()
+@json_option
+def compile_command(
+    model: str, output: Path, shapes: tuple[str, ...], cores: str | None, no_fuse: bool, pool: PoolConfig, as_json: bool
+) -> None:
+    """Compile MODEL, an int8 ONNX network, to a package that runs on any number of cores."""
+    source = existing_file(model, "MODEL")
+    if not output.parent.is_dir():
+        raise InputError(f"--output {output}: there is no directory {output.parent}")
+    core_counts = None if cores is None else _numbers(cores, f"--cores {cores}")
+    if core_counts and max(core_counts) > pool.cores:
+        raise InputError(f"--cores {cores}: pool {pool.name!r} has {pool.cores} cores")
+    from compiler.compile import compile_model
+
+    with fraction_progress(f"compiling {source.name}") as progress:
+        package = compile_model(
+            source,
+            pool,
+            core_counts=core_counts,
+            fuse=not no_fuse,
+            progress=progress,
+            shapes=dict(_shape(text) for text in shapes),
+        )
+    package.save(output)
+    result = {
+        "network": package.name,
+        "package": str(output),
+        "pool": pool.name,
+        "layers": len(package.layers),
+        "macs": package.macs,
+        "cores": list(package.core_counts),
+        "window_bytes": package.window_bytes,
+        "host": package.explain(),
+    }
+    if as_json:
+        print_json(result)
+        return
+    rows = [(key, value if isinstance(value, int) else str(value)) for key, value in result.items() if key != "host"]
+    print_table(f"{source} -> {output}", ("package", ""), rows)
+    for line in package.explain():
+        messages.print(f"host: {line}", highlight=False)
+
+
+def _shape(text: str) -> tuple[str, list[int]]:
+    name, separator, numbers = text.rpartition("=")
+    if not separator or not name:
+        raise InputError(f"--shape {text}: write NAME=1,3,224,224")
+    return name, _numbers(numbers, f"--shape {text}")
+
+
+def _numbers(text: str, argument: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"{argument}: give positive whole numbers with commas between them")
+    return [int(part) for part in parts]

@@ -1,0 +1,155 @@
+"""What the commands share: options, results as a table or one JSON object, progress on standard error, safe files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hypervisor.machines import BACKENDS
+from isa.configuration import NAMED_POOLS, PoolConfig, load_pool
+
+DEFAULT_POOL = "small"
+DEFAULT_BACKEND = "pyrtl"
+QUIET_SECONDS = 1.0
+"""Nothing is shown for what takes no longer."""
+
+messages = Console(stderr=True, soft_wrap=True)
+"""For people: progress and notes."""
+
+
+class InputError(ValueError):
+    """An argument that cannot be used; the message names it and says what to give instead."""
+
+
+class PoolType(click.ParamType[PoolConfig]):
+    """A pool by name or TOML file. An unusable one raises ConfigurationError, which explains itself."""
+
+    name = "NAME|FILE.toml"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> PoolConfig:
+        """Text to PoolConfig."""
+        return value if isinstance(value, PoolConfig) else load_pool(value)
+
+
+def pool_option(default: str | None = DEFAULT_POOL) -> Callable[[Any], Any]:
+    """--pool; `default` None leaves the choice to the command."""
+    known = ", ".join(NAMED_POOLS)
+    shown = f"  [default: {default}]" if default else ""
+    return click.option("--pool", type=PoolType(), default=default, help=f"Pool: {known}, or a TOML file.{shown}")
+
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(list(BACKENDS)),
+    default=DEFAULT_BACKEND,
+    show_default=True,
+    help="; ".join(f"{name}: {meaning}" for name, meaning in BACKENDS.items()) + ".",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """The command's result for scripts."""
+    click.echo(json.dumps(result))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The command's result for people, on standard output."""
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*[_shown(value) for value in row])
+    Console(soft_wrap=True).print(table)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def fraction_progress(what: str) -> Iterator[Callable[[float, str], None]]:
+    """A bar for work that knows its fraction: call with (0..1, step)."""
+    with _progress(BarColumn(), TextColumn("{task.percentage:>3.0f} %")) as bar:
+        task = bar.add_task(what, total=1.0, visible=False)
+        began = time.monotonic()
+
+        def advance(fraction: float, step: str = "") -> None:
+            visible = time.monotonic() - began > QUIET_SECONDS
+            bar.update(task, completed=fraction, description=f"{what}: {step}" if step else what, visible=visible)
+
+        yield advance
+
+
+@contextlib.contextmanager
+def cycle_progress(what: str, expected_cycles: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar for simulated time: call with the cycle reached."""
+    with _progress(BarColumn(), TextColumn("{task.fields[cycles]}")) as bar:
+        task = bar.add_task(what, total=expected_cycles or None, visible=False, cycles="")
+        began = time.monotonic()
+        shown = 0.0
+
+        def advance(cycle: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown < 0.1:
+                return
+            shown = now
+            text = f"cycle {cycle:,}, {cycle / max(now - began, 1e-3):,.0f} cycles/s"
+            bar.update(task, completed=cycle, cycles=text, visible=now - began > QUIET_SECONDS)
+
+        yield advance
+
+
+def _progress(*columns: Any) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        *columns,
+        TimeElapsedColumn(),
+        console=messages,
+        transient=True,
+        disable=not messages.is_terminal,
+    )
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears at `path` when the block has ended well, and not at all otherwise."""
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no directory {path.parent}")
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def existing_file(path: str, argument: str) -> Path:
+    """The path of an argument that must be a readable file. Raises InputError."""
+    found = Path(path)
+    if not found.is_file():
+        raise InputError(f"{argument} {path}: there is no such file")
+    return found
