@@ -1,0 +1,110 @@
+"""The timing model: in which cycle a tenant's program does what, exactly as the RTL (and shown equal to it by tests).
+
+Time depends on the program and on the physical cores, not on data and not on other tenants. The model runs a
+program from the first cycle in which its tenant is RUNNING, which is position 0 of the wheel's whole period, so
+cycles are the same for every START. Its rules are the cycle tables in the docstrings of `rtl/`, its
+numbers those of `isa.pipeline` and of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isa.configuration import PoolConfig
+from isa.encoding import decode
+from isa.instructions import WORD_BYTES, CoreInstruction, Engine, Instruction
+from isa.timing_level1 import TenantTiming
+
+CYCLE_LIMIT = 1 << 40
+"""Cycles after which a program is given up, unless the caller says otherwise."""
+
+_decode = cache(decode)
+
+
+class TimingError(RuntimeError):
+    """The program does not come to its END: a deadlock, or the cycle limit."""
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Engine `engine` of virtual core `core` shows busy on the core's activity port in cycles first..end-1."""
+
+    core: int
+    engine: Engine
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Cycles count from the first cycle of RUNNING.
+
+    `cycles` is what TENANT_CYCLES shows at the end; `barriers[i]` the cycle in which the count shows i + 1 barriers;
+    `activity` is ordered by core, engine, cycle; `array_cycles[v]` the cycles in which pixels entered the array
+    of core v; `dispatched` (cycle on the core's port, word address, instruction).
+    """
+
+    cycles: int
+    barriers: tuple[int, ...]
+    activity: tuple[Activity, ...]
+    array_cycles: tuple[int, ...]
+    dispatched: tuple[tuple[int, int, CoreInstruction], ...]
+
+
+def simulate(
+    config: PoolConfig,
+    window: bytes | NDArray[np.uint8],
+    start_word: int,
+    physical: Sequence[int],
+    limit: int = CYCLE_LIMIT,
+) -> Timing:
+    """Time of the program at `start_word` of a window on the cores `physical` (index: virtual core).
+
+    Raises TimingError for a program that does not reach END within `limit` cycles, ValueError for cores that the
+    pool does not have, and IllegalInstruction; what faults has no timing here.
+    """
+    if len(set(physical)) != len(physical) or not physical or not all(0 <= core < config.cores for core in physical):
+        raise ValueError(f"physical cores {list(physical)}: distinct numbers below {config.cores} are needed")
+    content = bytes(window)
+
+    def instruction(word: int) -> Instruction:
+        return _decode(int.from_bytes(content[word * WORD_BYTES : (word + 1) * WORD_BYTES], "little"))
+
+    tenant = TenantTiming(config, instruction, len(content) // config.beat_bytes, start_word, physical)
+    if not tenant.clock.run(lambda: tenant.done_at is not None, limit):
+        raise TimingError(f"the program at word {start_word} does not reach END (cycle {tenant.clock.now})")
+    cycles = tenant.done_at
+    assert cycles is not None
+    activity = [
+        Activity(number, engine, first, end)
+        for number, core in enumerate(tenant.cores)
+        for engine, busy in (
+            (Engine.LOAD, core.load.busy),
+            (Engine.COMPUTE, core.compute.busy),
+            (Engine.SAVE, core.save.busy),
+        )
+        for first, end in merged(busy, 1)
+    ]
+    return Timing(
+        cycles,
+        tuple(tenant.barrier_cycles),
+        tuple(activity),
+        tuple(core.compute.array_busy for core in tenant.cores),
+        tuple(tenant.dispatched),
+    )
+
+
+def merged(intervals: Sequence[tuple[int, int]], shift: int = 0) -> list[tuple[int, int]]:
+    """The union of intervals (first, end), ascending, each moved by `shift` cycles."""
+    union: list[tuple[int, int]] = []
+    for first, end in sorted(intervals):
+        if union and first <= union[-1][1]:
+            union[-1] = (union[-1][0], max(union[-1][1], end))
+        elif end > first:
+            union.append((first, end))
+    return [(first + shift, end + shift) for first, end in union]

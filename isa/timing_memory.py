@@ -1,0 +1,345 @@
+"""Timing of a core's memory side: its request port, its load engine and its save engine.
+
+The cycle tables of `rtl/request_port.py`, `rtl/load_engine.py` and `rtl/save_engine.py`, as events.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from isa.configuration import PoolConfig
+from isa.instructions import (
+    ConfigLoad,
+    ConfigSave,
+    CoreInstruction,
+    Load,
+    Save,
+    SyncRaise,
+    SyncWait,
+)
+from isa.pipeline import (
+    ISSUE_TO_REQUEST,
+    RESPONSE_TO_WRITE,
+    SAVE_ISSUE_TO_READ,
+    SAVE_READ_TO_REQUEST,
+    SYNC_ISSUE_TO_RAISE,
+)
+
+NEVER = 1 << 62
+"""A cycle that does not come."""
+
+MINIMUM_SLOT_SPACING = 2
+"""A core sees that its request was taken one cycle after the slot, and presents the next one a cycle later."""
+
+
+def response_cycles(config: PoolConfig) -> int:
+    """From a slot to its response or acknowledgement on the core's port, or to a fetched beat in the prefetch."""
+    return config.channel_latency + 3
+
+
+class Tokens:
+    """Tokens of one edge: the cycles from which they can be taken, in order."""
+
+    def __init__(self, wake: Callable[[int], None]) -> None:
+        self._cycles: deque[int] = deque()
+        self._wake = wake
+
+    def give(self, cycle: int) -> None:
+        """A token that is given in `cycle`: it can be taken in the next one."""
+        self._cycles.append(cycle + 1)
+        self._wake(cycle + 1)
+
+    def available(self, cycle: int) -> bool:
+        """Whether one can be taken in `cycle`."""
+        return bool(self._cycles) and self._cycles[0] <= cycle
+
+    def take(self) -> None:
+        """Take the oldest one."""
+        self._cycles.popleft()
+
+
+class Queue:
+    """The queue in front of an engine: when its head can issue."""
+
+    def __init__(self, on_issue: Callable[[int], None]) -> None:
+        self._waiting: deque[tuple[int, CoreInstruction]] = deque()
+        self._last_issue = -1
+        self._on_issue = on_issue
+
+    def push(self, cycle: int, instruction: CoreInstruction) -> None:
+        """The instruction is on the core's port in `cycle`."""
+        self._waiting.append((cycle, instruction))
+
+    def head(self, cycle: int) -> CoreInstruction | None:
+        """The instruction that may issue in `cycle`."""
+        if not self._waiting:
+            return None
+        arrival, instruction = self._waiting[0]
+        return instruction if max(arrival, self._last_issue) < cycle else None
+
+    def issue(self, cycle: int) -> None:
+        """The head issues."""
+        self._waiting.popleft()
+        self._last_issue = cycle
+        self._on_issue(cycle)
+
+    def next_cycle(self, cycle: int) -> int | None:
+        """First cycle behind `cycle` in which the present head is there, if it is not there in `cycle`."""
+        if self._waiting and self.head(cycle) is None:
+            return max(self._waiting[0][0], self._last_issue) + 1
+        return None
+
+
+@dataclass(frozen=True)
+class Beat:
+    """One beat of a transfer: beat address in the window and number of vectors; `last` of its instruction."""
+
+    address: int
+    vectors: int
+    last: bool
+
+
+def row_beats(vectors_per_beat: int, first: int, columns: int) -> Iterator[tuple[int, int]]:
+    """(beat address, vectors) of a row of vectors that starts at vector address `first`."""
+    place, left = first, columns
+    while left:
+        here = min(left, vectors_per_beat - place % vectors_per_beat)
+        yield place // vectors_per_beat, here
+        place, left = place + here, left - here
+
+
+def load_beats(config: PoolConfig, load: Load, pitches: ConfigLoad) -> list[Beat]:
+    """The beats that a LOAD requests, in order."""
+    beats = [
+        beat
+        for plane in range(load.planes)
+        for row in range(load.rows)
+        for beat in row_beats(
+            config.vectors_per_beat,
+            load.address + plane * pitches.plane_pitch + row * pitches.row_pitch,
+            load.columns,
+        )
+    ]
+    return [Beat(address, vectors, index == len(beats) - 1) for index, (address, vectors) in enumerate(beats)]
+
+
+def save_beats(config: PoolConfig, save: Save, pitch: ConfigSave) -> list[Beat]:
+    """The beats that a SAVE writes, in order."""
+    beats = [
+        beat
+        for row in range(save.rows)
+        for beat in row_beats(config.vectors_per_beat, save.address + row * pitch.row_pitch, save.columns)
+    ]
+    return [Beat(address, vectors, index == len(beats) - 1) for index, (address, vectors) in enumerate(beats)]
+
+
+class LoadTiming:
+    """The load engine: which beat it holds, from which cycle on."""
+
+    def __init__(self, config: PoolConfig, queue: Queue, from_compute: Tokens, to_compute: Tokens) -> None:
+        self.config = config
+        self.queue = queue
+        self.busy: list[tuple[int, int]] = []
+        self.waited_for_sync = -1
+        """Cycle in which the last SYNC_WAIT issued."""
+        self._from_compute = from_compute
+        self._to_compute = to_compute
+        self._pitches = ConfigLoad()
+        self._load: Load | None = None
+        self._beats: Iterator[Beat] = iter(())
+        self._beat: Beat | None = None
+        self._holds_from = NEVER
+        self._free_from = 0
+        self._spaced_from = 0
+        self._active_from = 0
+        self._moved_at = 0
+        self._released: int | None = None
+
+    def release(self, cycle: int) -> None:
+        """sync_global is on the core's port in `cycle`."""
+        self._released = cycle + 1
+
+    def try_issue(self, cycle: int) -> bool:
+        """Issue the head in `cycle` if nothing keeps it from that."""
+        head = self.queue.head(cycle)
+        if head is None or self._beat is not None or cycle < self._free_from:
+            return False
+        if isinstance(head, Load):
+            if head.wait_compute:
+                if not self._from_compute.available(cycle):
+                    return False
+                self._from_compute.take()
+            self._load = head
+            self._beats = iter(load_beats(self.config, head, self._pitches))
+            self._beat = next(self._beats)
+            self._holds_from = cycle + ISSUE_TO_REQUEST - 1
+            self._active_from = cycle + 1
+        elif isinstance(head, SyncWait):
+            if self._released is None or self._released > cycle:
+                return False
+            self._released = None
+            self.waited_for_sync = cycle
+        elif isinstance(head, ConfigLoad):
+            self._pitches = head
+        self.queue.issue(cycle)
+        return True
+
+    def ready_beat(self, cycle: int) -> Beat | None:
+        """The beat that may move to the request port in `cycle`."""
+        if self._beat is not None and max(self._holds_from, self._spaced_from) <= cycle:
+            return self._beat
+        return None
+
+    def moved(self, cycle: int) -> Load:
+        """The beat has moved to the port in `cycle`: hold the next one."""
+        load = self._load
+        assert load is not None
+        self._beat = next(self._beats, None)
+        self._holds_from = cycle + 1
+        self._moved_at = cycle
+        if self._beat is None:
+            self._free_from = cycle + 1
+            self.busy.append((self._active_from, cycle + 1))
+        return load
+
+    def taken(self, slot: int, beat: Beat, load: Load) -> None:
+        """The port's read was taken in the slot at `slot`."""
+        self._spaced_from = slot + 1 + max(0, self.config.vectors_per_beat - MINIMUM_SLOT_SPACING)
+        last_write = slot + response_cycles(self.config) + RESPONSE_TO_WRITE + beat.vectors - 1
+        self.busy.append((self._moved_at + 1, last_write + 1))
+        if beat.last and load.post_compute:
+            self._to_compute.give(last_write)
+
+    def next_cycle(self, cycle: int) -> int | None:
+        """First cycle behind `cycle` in which something changes by itself."""
+        candidates = [self.queue.next_cycle(cycle)]
+        if self._beat is not None:
+            candidates.append(max(self._holds_from, self._spaced_from))
+        else:
+            candidates.append(self._free_from)
+        later = [each for each in candidates if each is not None and each > cycle]
+        return min(later, default=None)
+
+
+class SaveTiming:
+    """The save engine: when the beat that it collects is complete."""
+
+    def __init__(self, config: PoolConfig, queue: Queue, from_compute: Tokens, to_compute: Tokens) -> None:
+        self.config = config
+        self.queue = queue
+        self.busy: list[tuple[int, int]] = []
+        self._from_compute = from_compute
+        self._to_compute = to_compute
+        self._pitch = ConfigSave()
+        self._save: Save | None = None
+        self._beats: Iterator[Beat] = iter(())
+        self._reading: Beat | None = None
+        self._reads_from = 0
+        """First cycle in which the next vector can be read."""
+        self._free_from = 0
+        self._complete: tuple[int, Beat] | None = None
+        """A beat that waits for the port, and the cycle from which it could move."""
+        self._unacknowledged = 0
+        self._quiet_from = 0
+        """First cycle in which neither a beat nor an acknowledgement is under way."""
+        self._raised_at: int | None = None
+        self._moved_at = 0
+
+    def try_issue(self, cycle: int, waited_for_sync: int) -> int | None:
+        """Issue the head in `cycle` if nothing keeps it: the cycle of sync_local on the port, 0 without it.
+
+        None if nothing issues. `waited_for_sync`: the cycle in which the last SYNC_WAIT issued.
+        """
+        head = self.queue.head(cycle)
+        if head is None or self._reading is not None or cycle < self._free_from:
+            return None
+        raises = 0
+        if isinstance(head, Save):
+            if head.wait_compute:
+                if not self._from_compute.available(cycle):
+                    return None
+                self._from_compute.take()
+            self._save = head
+            self._beats = iter(save_beats(self.config, head, self._pitch))
+            self._reading = next(self._beats)
+            self._reads_from = cycle + SAVE_ISSUE_TO_READ
+            self.busy.append((cycle + 1, cycle + 2))
+        elif isinstance(head, SyncRaise):
+            if self._complete or self._unacknowledged or cycle < self._quiet_from:
+                return None
+            if self._raised_at is not None and not self._raised_at < waited_for_sync < cycle:
+                return None
+            self._raised_at = cycle
+            raises = cycle + SYNC_ISSUE_TO_RAISE
+        elif isinstance(head, ConfigSave):
+            self._pitch = head
+        self.queue.issue(cycle)
+        return raises
+
+    def collect(self) -> None:
+        """Read on while no complete beat stands in the way; called behind an issue or a move."""
+        if self._complete is None and self._reading is not None:
+            self._finish_beat(self._reads_from, self._reading, self._reading.vectors, None)
+
+    def ready_beat(self, cycle: int) -> Beat | None:
+        """The beat that may move to the request port in `cycle`."""
+        if self._complete is not None and self._complete[0] <= cycle:
+            return self._complete[1]
+        return None
+
+    def moved(self, cycle: int) -> None:
+        """The complete beat has moved to the port in `cycle`."""
+        assert self._complete is not None
+        complete_from, _ = self._complete
+        self._complete = None
+        self._unacknowledged += 1
+        self._moved_at = cycle
+        self.busy.append((complete_from, cycle + 1))
+        if self._reading is None:
+            return
+        # One vector of the beat behind was read before the pipeline stood still, if its turn came in time.
+        early = 1 if self._reads_from < complete_from else 0
+        left = self._reading.vectors - early
+        first = max(self._reads_from + early, cycle)
+        self._finish_beat(first, self._reading, left, cycle)
+
+    def _finish_beat(self, first: int, beat: Beat, left: int, moved: int | None) -> None:
+        """Read the last `left` vectors from cycle `first` on; the beat before moved in cycle `moved`."""
+        if left:
+            last_read = first + left - 1
+            complete = last_read + SAVE_READ_TO_REQUEST - 1
+        else:
+            assert moved is not None
+            last_read = self._reads_from
+            complete = moved + 1
+        self._complete = (complete, beat)
+        self.busy.append((self._reads_from, complete + 1))
+        self._reads_from = max(last_read + 1, moved or 0)
+        save = self._save
+        assert save is not None
+        self._reading = next(self._beats, None)
+        if self._reading is None:
+            self._free_from = last_read + 1
+            if save.post_compute:
+                self._to_compute.give(last_read)
+
+    def taken(self, slot: int) -> None:
+        """The port's write was taken in the slot at `slot`."""
+        self.busy.append((self._moved_at + 1, slot + response_cycles(self.config) + 1))
+
+    def acknowledged(self, cycle: int) -> None:
+        """An acknowledgement is on the core's port in `cycle`."""
+        self._unacknowledged -= 1
+        self._quiet_from = cycle + 1
+
+    def next_cycle(self, cycle: int) -> int | None:
+        """First cycle behind `cycle` in which something changes by itself."""
+        candidates = [self.queue.next_cycle(cycle), self._quiet_from]
+        if self._reading is None:
+            candidates.append(self._free_from)
+        if self._complete is not None:
+            candidates.append(self._complete[0])
+        later = [each for each in candidates if each is not None and each > cycle]
+        return min(later, default=None)
