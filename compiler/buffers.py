@@ -47,7 +47,8 @@ class Ring:
         if size > self._high - self._low:
             raise CompileError(f"{size} vectors do not fit the {self._name} buffer; this is an error of the compiler")
         place = self._head if self._head + size <= self._high else self._low
-        kept, replaced = [], []
+        kept: list[Entry] = []
+        replaced: list[Entry] = []
         for entry in self._entries:
             overlaps = entry.place < place + size and place < entry.place + entry.size
             (replaced if overlaps else kept).append(entry)

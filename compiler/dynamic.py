@@ -1,6 +1,6 @@
 """The dynamic compiler: a package and a number of cores to a program, in microseconds.
 
-A program is CALLs: the prologue of that number of cores, the frame of each layer, then END. Their words are
+A program is CALLs: the prologue of that number of cores, the frame of each layer, the epilogue; then END. Their words are
 made once for each package; linking cuts and joins bytes.
 """
 
@@ -24,10 +24,12 @@ class Linker:
     def __init__(self, package: Package) -> None:
         self._prologues: dict[int, bytes] = {}
         self._frames: dict[int, bytes] = {}
+        self._epilogues: dict[int, bytes] = {}
         for cores, prologue in package.prologues.items():
             calls = [Call(address=layer.frames[cores].word) for layer in package.layers]
             self._prologues[cores] = encode_program([Call(address=prologue)])
             self._frames[cores] = encode_program(calls)
+            self._epilogues[cores] = encode_program([Call(address=package.epilogues[cores])])
         self._ends = [encode_program([End(barriers=barriers)]) for barriers in range(len(package.layers) + 2)]
         self._end_layers = [
             stage.end_layer for stage in package.stages for _ in range(stage.first_layer, stage.end_layer)
@@ -47,7 +49,7 @@ class Linker:
         end_layer = self._end_layers[first_layer]
         calls = self._frames[cores][first_layer * WORD_BYTES : end_layer * WORD_BYTES]
         barriers = 1 + end_layer - first_layer
-        words = self._prologues[cores] + calls + self._ends[barriers]
+        words = self._prologues[cores] + calls + self._epilogues[cores] + self._ends[barriers]
         return Program(words, START_WORD * WORD_BYTES, START_WORD, barriers)
 
 

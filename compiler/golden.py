@@ -87,8 +87,9 @@ def check_host() -> None:
     flags = _processor_flags()
     missing = [flag for flag in ("avx2", "fma") if flags is not None and flag not in flags]
     if platform.machine().lower() not in ("x86_64", "amd64") or missing:
+        lacking = ", ".join(missing) or "AVX2"
         raise CompileError(
-            f"ONNX Runtime's int8 results on this host ({platform.machine()}, without {', '.join(missing) or 'AVX2'}) are "
+            f"ONNX Runtime's int8 results on this host ({platform.machine()}, without {lacking}) are "
             "not the reference: the pool's arithmetic equals x86-64 with AVX2 and FMA; run the comparison there"
         )
 

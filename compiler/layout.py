@@ -15,7 +15,7 @@ class TensorPlacement:
     `shape` is the tensor's shape in the network; `dimensions` (channels, rows, columns) its shape in memory. Both
     have the same elements in the same row-major order, so a flattened map keeps its place. `offset` is the first
     byte in the window, `array` the bytes in a vector. `layer` is the index of the layer at whose end the tensor
-    is complete, -1 when the host writes it.
+    is complete, -1 when the host writes it before `stage`.
     """
 
     name: str
@@ -26,6 +26,7 @@ class TensorPlacement:
     offset: int
     array: int
     layer: int
+    stage: int = 0
 
     @property
     def blocks(self) -> int:
@@ -38,7 +39,7 @@ class TensorPlacement:
         return self.blocks * self.dimensions[1] * self.dimensions[2]
 
     @property
-    def bytes(self) -> int:
+    def byte_count(self) -> int:
         """Bytes that the tensor takes in memory, the channels that fill up the last block included."""
         return self.vectors * self.array
 
@@ -52,8 +53,8 @@ class TensorPlacement:
         """The network's int8 tensor as the bytes of the window at `offset`; fills up with zeros."""
         return tensor_to_vectors(tensor.reshape(self.dimensions), self.array).tobytes()
 
-    def from_bytes(self, content: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDArray[np.int8]:
-        """The bytes at `offset` (exactly `bytes` of them) as the network's int8 tensor of `shape`."""
+    def from_bytes(self, content: bytes | bytearray | memoryview[int] | NDArray[np.uint8]) -> NDArray[np.int8]:
+        """The bytes at `offset` (exactly `byte_count` of them) as the network's int8 tensor of `shape`."""
         vectors = np.frombuffer(content, np.int8)
         return vectors_to_tensor(vectors, self.dimensions, self.array).reshape(self.shape)
 

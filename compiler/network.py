@@ -99,9 +99,10 @@ def _fix_shapes(model: onnx.ModelProto, shapes: dict[str, Sequence[int]]) -> Non
                 dimensions.add().dim_value = int(size)
         for place, dimension in enumerate(dimensions):
             if dimension.dim_value < 1:
+                symbol = dimension.dim_param or "unknown"
                 raise CompileError(
-                    f"input {value.name!r} is dynamic: dimension {place} is {dimension.dim_param or 'unknown'!r}; frames "
-                    f"are laid out for fixed shapes, so fix it with --shape {value.name}=1,3,224,224 (its own sizes)"
+                    f"input {value.name!r} is dynamic: dimension {place} is {symbol!r}; frames are laid "
+                    f"out for fixed shapes, so fix it with --shape {value.name}=1,3,224,224 (its own sizes)"
                 )
     if shapes:
         raise CompileError(f"--shape names {sorted(shapes)[0]!r}, which is no input of the network")

@@ -133,6 +133,8 @@ class Package:
     explanations: tuple[str, ...]
     prologues: Mapping[int, int]
     """First word of the prologue, by number of cores."""
+    epilogues: Mapping[int, int]
+    """First word of the epilogue, by number of cores."""
     program_words: int
     """Room for a program at the start of the window, in words."""
     window_bytes: int
@@ -187,14 +189,14 @@ class Package:
         """What to write to the window before the first stage, for the network's input (float or int8 as it says)."""
         return self.inference(inputs).before(0, _nothing_to_read)
 
-    def read_output(self, window: bytes | bytearray | memoryview | NDArray[np.uint8]) -> NDArray[Any]:
+    def read_output(self, window: bytes | bytearray | memoryview[int] | NDArray[np.uint8]) -> NDArray[Any]:
         """The network's first output, from the window after the last stage (host tail included)."""
         return self.read_outputs(window)[self.outputs[0].name]
 
-    def read_outputs(self, window: bytes | bytearray | memoryview | NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    def read_outputs(self, window: bytes | bytearray | memoryview[int] | NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Every output of the network, from the window after the last stage (host tail included)."""
-        content = memoryview(window).cast("B")
-        return self.inference({}).outputs(lambda offset, length: bytes(content[offset : offset + length]))
+        content = np.frombuffer(window, np.uint8)
+        return self.inference({}).outputs(lambda offset, length: content[offset : offset + length].tobytes())
 
     def explain(self) -> list[str]:
         """One line for every part of the network that the host executes, and why."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from compiler.buffers import NOBODY, Entry, Ring
 from compiler.errors import CompileError
@@ -80,7 +81,7 @@ class _SaveItem:
 
 @dataclass(frozen=True)
 class CoreSequence:
-    """Instructions of one core in the order of dispatch, each with the cycle at which its step is estimated to begin."""
+    """Instructions of one core in the order of dispatch, each with the cycle at which its step should begin."""
 
     instructions: tuple[tuple[int, CoreInstruction], ...]
     cycles: int
@@ -166,8 +167,8 @@ class _Scheduler:
         waits_for = max((self._free_after(operand.buffer, old) for old in replaced), default=NOBODY)
         if waits_for >= user != NOBODY:
             raise CompileError(
-                f"pool {self._config.name!r}: the {operand.buffer.name.lower()} buffer is too small to be refilled while "
-                "a core computes; make it larger (parameters: at least 8 blocks of 8 vectors)"
+                f"pool {self._config.name!r}: the {operand.buffer.name.lower()} buffer is too small to be refilled "
+                "while a core computes; make it larger (parameters: at least 8 blocks of 8 vectors)"
             )
         position = max(position, waits_for + 1, self._loads[-1].position if self._loads else 0)
         self._load_numbers[operand.buffer, operand.key] = len(self._loads)
@@ -235,7 +236,7 @@ class _Emitter:
         self.cycle = 0
         self.instructions: list[tuple[int, CoreInstruction]] = []
         self._core = core
-        self._load_pitches: tuple[int, int] | None = None
+        self._load_pitches = [-1, -1]
         self._save_pitch: int | None = None
         self._configuration: dict[type[CoreInstruction], CoreInstruction] = {}
 
@@ -244,14 +245,14 @@ class _Emitter:
 
     def load(self, item: _LoadItem) -> None:
         region = item.region
-        old_row, old_plane = self._load_pitches or (0, 0)
-        pitches = (
-            region.row_pitch if region.rows > 1 else old_row,
-            region.plane_pitch if region.planes > 1 else old_plane,
-        )
-        if pitches != self._load_pitches and (region.rows > 1 or region.planes > 1):
+        pitches = list(self._load_pitches)
+        if region.rows > 1:
+            pitches[0] = region.row_pitch
+        if region.planes > 1:
+            pitches[1] = region.plane_pitch
+        if pitches != self._load_pitches:
             self._load_pitches = pitches
-            self.add(ConfigLoad(core=self._core, row_pitch=pitches[0], plane_pitch=pitches[1]))
+            self.add(ConfigLoad(core=self._core, row_pitch=max(0, pitches[0]), plane_pitch=max(0, pitches[1])))
         self.add(
             Load(
                 core=self._core,
@@ -271,7 +272,7 @@ class _Emitter:
             if self._configuration.get(type(instruction)) != instruction:
                 self._configuration[type(instruction)] = instruction
                 self.add(replace(instruction, core=self._core))
-        fields = {name: place for name, place in item.places.items() if name != "table"}
+        fields: dict[str, Any] = {name: place for name, place in item.places.items() if name != "table"}
         if isinstance(item.step.instruction, Conv | Pool):
             fields["bank"] = item.bank
         self.add(

@@ -127,7 +127,7 @@ def _shifted(box: Box, rows: int) -> Box:
 
 
 def _line_boxes(first: int, end: int, inner: int) -> Iterator[tuple[int, int, int, int]]:
-    """Units first..end-1 of a line (unit = outer * inner_length + inner) as boxes (outer, outer end, inner, inner end)."""
+    """Units first..end-1 of a line (unit = outer * length + inner) as boxes (outer, outer end, inner, inner end)."""
     while first < end:
         outer, offset = divmod(first, inner)
         if offset == 0 and end - first >= inner:
