@@ -111,10 +111,11 @@ class ShellBench:
         self.accesses: list[tuple[int, int, bool, int]] = []
         """(cycle, channel, is write, physical beat) of all that was seen on the channels' outputs."""
         self.host: dict[str, int] = {}
-        self._outputs = {wire.name for wire in pyrtl.working_block().wirevector_subset(pyrtl.Output)}
-        self._idle = {wire.name: 0 for wire in pyrtl.working_block().wirevector_subset(pyrtl.Input)}
+        block = pyrtl.working_block()
+        self._idle = {wire.name: 0 for wire in block.wirevector_subset(pyrtl.Input)}
+        self.registers = sorted(wire.name for wire in block.wirevector_subset(pyrtl.Register))
+        self.memories = sorted({net.op_param[1] for net in block.logic if net.op == "m"}, key=lambda m: m.name)
         self._input_ports = list(core_ports(config).inputs)
-        self._output_widths = core_ports(config).outputs
 
     def show(self, name: str) -> int:
         """A register or output in the cycle that was simulated last."""
@@ -235,6 +236,10 @@ class ShellBench:
 
     def start(self, tenant: int, start: int = 0) -> int:
         """START a tenant; the first cycle in which it is RUNNING (which comes next)."""
-        self.accept(Command.START, tenant=tenant, start=start)
+        self.write(Register.ARGUMENT_TENANT, tenant)
+        self.write(Register.ARGUMENT_START, start)
+        if (self.cycle + COMMAND_CYCLES + 1) % self.config.period_cycles == 0:
+            self.step()  # START would take effect while its result is being read
+        self.accept(Command.START)
         self.run_until(lambda: self.cycle % self.config.period_cycles == 0)
         return self.cycle
