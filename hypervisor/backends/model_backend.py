@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypervisor.backends.control_plane import ControlPlane
-from hypervisor.backends.model_timing import RunTiming, time_run
+from hypervisor.backends.model_timing import RunTiming, estimate_run, time_run
 from hypervisor.pool_port import (
     ActivityInterval,
     Bytes,
@@ -147,8 +147,10 @@ class ModelPort:
         if result.outcome is not Outcome.DONE:
             del self._machines[tenant]
         fault = (Fault.NONE, 0) if result.fault is None else (result.fault.cause, result.fault.address)
-        ends = result.outcome in (Outcome.DONE, Outcome.FAULT)
-        timing = time_run(self.config, window.tobytes(), start_word, cores, result.barriers, ends)
+        if result.outcome is Outcome.DONE:
+            timing = time_run(self.config, window, start_word, cores)
+        else:
+            timing = estimate_run(result.barriers, result.outcome is Outcome.FAULT)
         self.cycles_are_exact &= timing.is_exact
         began = self._control.tenants[tenant].began
         self._activity += [

@@ -22,8 +22,9 @@ CXX_FLAGS = ("-std=c++20", "-fPIC", "-O2")
 VERILATOR_FLAGS = (
     "--cc", "--build", "--top-module", "pool", "--prefix", "Vpool", "-O3", "--x-assign", "fast", "--x-initial", "0",
     "--no-timing", "-Wno-lint", "-Wno-style", "-CFLAGS", "-std=c++20 -fPIC",
-    "-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
+    "-MAKEFLAGS", "CXX=g++ CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
 )  # fmt: skip
+"""The wheel's own make variables lack the name of the compiler's option for precompiled headers."""
 
 Exporter = Callable[[PoolConfig, Path], None]
 """Writes the Verilog of a pool, with the top module `pool`, to a directory."""
@@ -107,5 +108,6 @@ def _build(work: Path, sources: list[Path], ports: str, tools: dict[str, str], l
 def _call(command: list[str], environment: dict[str, str], work: Path) -> None:
     result = subprocess.run(command, env=environment, cwd=work, capture_output=True, text=True, check=False)
     if result.returncode:
-        message = (result.stderr.strip() or result.stdout.strip())[-600:]
-        raise PortError(f"backend verilator: {Path(command[0]).name} failed: {message}")
+        lines = (result.stderr + result.stdout).strip().splitlines() or ["no message"]
+        telling = [line for line in lines if "error" in line.lower()] or lines
+        raise PortError(f"backend verilator: {Path(command[0]).name} failed: {telling[0][:600]}")

@@ -1,0 +1,70 @@
+"""The same program gives the same bytes in the same cycles on the netlist, on its Verilog and on the model."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from small_programs import CONFIG, WINDOW_BYTES, window
+
+from hypervisor.hypervisor import Hypervisor, TenantStatus
+from hypervisor.machines import BACKENDS, open_port
+from hypervisor.pool_port import ActivityInterval, Bytes, PoolPort
+from isa.registers import TenantState
+
+pytestmark = pytest.mark.xdist_group("tiny_rtl")
+RTL = ("pyrtl", "verilator")
+
+
+def run(port: PoolPort, cores: list[int], seed: int) -> tuple[Bytes, TenantStatus, list[ActivityInterval]]:
+    hypervisor = Hypervisor(port)
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    hypervisor.grant(tenant, cores)
+    hypervisor.write(tenant, 0, window(len(cores), seed))
+    hypervisor.start([(tenant, 0)])
+    began = -(-port.cycle // CONFIG.period_cycles) * CONFIG.period_cycles
+    hypervisor.wait([tenant], 20_000)
+    activity = [ActivityInterval(i.core, i.engine, i.first - began, i.end - began) for i in port.activity()]
+    return hypervisor.read(tenant, 0, tenant.length_bytes), hypervisor.status(tenant), activity
+
+
+@pytest.fixture(params=[([0], 1), ([1], 2), ([0, 1], 3), ([1, 0], 4)], ids=lambda case: f"cores {case[0]}")
+def results(request: pytest.FixtureRequest) -> Iterator[dict[str, tuple[Bytes, TenantStatus, list[ActivityInterval]]]]:
+    cores, seed = request.param
+    found = {}
+    for backend in BACKENDS:
+        port = open_port(backend, CONFIG)
+        found[backend] = run(port, cores, seed)
+        port.close()
+    yield found
+
+
+def test_bytes_cycles_and_activity_are_the_same(
+    results: dict[str, tuple[Bytes, TenantStatus, list[ActivityInterval]]],
+) -> None:
+    content, status, activity = results["pyrtl"]
+    assert status.state is TenantState.DONE
+    assert status.barriers == 2
+    for backend in ("verilator", "model"):
+        other_content, other_status, other_activity = results[backend]
+        differing = np.flatnonzero(content != other_content)
+        assert not len(differing), f"{backend}: first difference at byte {differing[0]} of the window"
+        assert other_status == status, backend
+        assert other_activity == activity, backend
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_neighbour_changes_neither_bytes_nor_cycles(backend: str) -> None:
+    seen = []
+    for neighbour in (False, True):
+        port = open_port(backend, CONFIG)
+        hypervisor = Hypervisor(port)
+        tenants = [hypervisor.attach(WINDOW_BYTES) for _ in range(2 if neighbour else 1)]
+        for index, tenant in enumerate(tenants):
+            hypervisor.grant(tenant, [index])
+            hypervisor.write(tenant, 0, window(1, seed=index))
+        hypervisor.start([(tenant, 0) for tenant in tenants])
+        hypervisor.wait(tenants, 20_000)
+        first = tenants[0]
+        seen.append((hypervisor.read(first, 0, first.length_bytes).tobytes(), hypervisor.status(first)))
+        port.close()
+    assert seen[0] == seen[1]
