@@ -24,7 +24,7 @@ def _weights(importer: Importer, node: onnx.NodeProto, place: int) -> NDArray[np
     weights = importer.constant(node, place, "weight tensor")
     if weights.dtype != np.int8:
         raise CompileError(
-            f"{describe(node)}: weights are {weights.dtype}; quantise with weight_type=QuantType.QInt8 (signed, symmetric)"
+            f"{describe(node)}: weights are {weights.dtype}; quantise with weight_type=QuantType.QInt8 (symmetric)"
         )
     if place + 2 < len(node.input) and node.input[place + 2]:
         zero_points = importer.constant(node, place + 2, "weight zero point")
@@ -55,7 +55,8 @@ def _folded_bias(bias: NDArray[np.generic] | None, weights: NDArray[np.int8], ze
     outputs = weights.shape[0]
     sums = weights.reshape(outputs, -1).astype(np.int64).sum(axis=1)
     total = np.zeros(outputs, np.int64) if bias is None else np.broadcast_to(bias.reshape(-1), outputs).astype(np.int64)
-    return (total - zero_x * sums).astype(np.uint32).view(np.int32)
+    folded: NDArray[np.int64] = total - zero_x * sums
+    return np.asarray(folded.astype(np.uint32).view(np.int32))
 
 
 def _conv(importer: Importer, node: onnx.NodeProto) -> Operation:
@@ -180,7 +181,9 @@ def _concat(importer: Importer, node: onnx.NodeProto) -> Operation:
     first, step = (0, 1) if is_plain else (2, 3)
     axis = int(attributes(node)["axis"])
     scale_y, zero_y = (
-        (np.float32(1), 0) if is_plain else (importer.scale(node, 0, "scale"), importer.zero_point(node, 1, "zero"))
+        (np.float32(1), 0)
+        if is_plain
+        else (importer.scale(node, 0, "output scale"), importer.zero_point(node, 1, "output zero point"))
     )
     shape = importer.network.shapes[node.output[0]]
     if axis not in (1, 1 - len(shape)):

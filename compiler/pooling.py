@@ -40,7 +40,8 @@ def global_average_pool(importer: Importer, node: onnx.NodeProto) -> Operation:
     count = kernel[0] * kernel[1]
     part = PoolPart((0, 1), (0, 1), -count * zero_x, _checked_scale(scale_x, scale_y, count))
     return Pooling(
-        describe(node), (source.name,), target.name, Reduction.SUM, kernel, (1, 1), (1, 1), (0, 0), zero_x, (part,), zero_y
+        describe(node), (source.name,), target.name, Reduction.SUM, kernel, (1, 1), (1, 1), (0, 0), zero_x, (part,),
+        zero_y,
     )  # fmt: skip
 
 
