@@ -48,19 +48,25 @@ def compile_model(
         raise CompileError(f"core counts {list(counts)} are outside 1..{config.cores}, the cores of {config.name!r}")
     report(0.0, "reading the network")
     name = Path(model).stem if not isinstance(model, onnx.ModelProto) else model.graph.name or "network"
-    network = Network(read_model(model, shapes), name.removesuffix(".int8"))
+    network = Network(read_model(model, shapes), name.removesuffix(".int8"), _digest(model))
     importer = Importer(network, config)
     imported = importer.import_nodes()
     division = divide(network, imported)
     if not any(division.stages):
         reasons = sorted({entry.reason for entry in imported if entry.reason})[:3]
         raise CompileError(
-            f"no node of {network.name!r} can run on the cores ({'; '.join(reasons)}): the compiler takes int8 QOperator "
-            "networks; quantise a float network first (--calibrate IMAGES.npz)"
+            f"no node of {network.name!r} can run on the cores ({'; '.join(reasons)}): the compiler takes int8 "
+            "QOperator networks; quantise a float network first (--calibrate IMAGES.npz)"
         )
     return _Compilation(network, importer, division, config, fuse).package(
         counts, report, explanations(network, imported, division)
     )
+
+
+def _digest(model: str | Path | onnx.ModelProto) -> str:
+    """SHA-256 of the network's file, or of its serialised form."""
+    content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else Path(model).read_bytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 class _Compilation:
@@ -137,7 +143,7 @@ class _Compilation:
             program_words=self._program_words,
             window_bytes=length,
             static=static,
-            network_digest=hashlib.sha256(self._network.model.SerializeToString(deterministic=True)).hexdigest(),
+            network_digest=self._network.digest,
         )
 
     def _stages(self) -> tuple[Stage, ...]:

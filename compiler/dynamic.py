@@ -1,7 +1,7 @@
 """The dynamic compiler: a package and a number of cores to a program, in microseconds.
 
-A program is CALLs: the prologue of that number of cores, the frame of each layer, the epilogue; then END. Their words are
-made once for each package; linking cuts and joins bytes.
+A program is CALLs: the prologue of that number of cores, the frame of each layer, the epilogue; then END.
+Their words are made once for each package; linking cuts and joins bytes.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class Lowering:
                     self._config.array,
                     layer,
                     stage,
-                )  # fmt: skip
+                )
             )
         return tuple(result)
 

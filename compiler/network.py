@@ -18,8 +18,9 @@ from compiler.errors import CompileError
 class Network:
     """The nodes of a checked network, its constants, and shape and dtype of every tensor."""
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+    def __init__(self, model: onnx.ModelProto, name: str, digest: str) -> None:
         self.model = model
+        self.digest = digest
         self.name = name
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, NDArray[Any]] = {

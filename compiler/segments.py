@@ -104,16 +104,9 @@ def _model(network: Network, nodes: list[onnx.NodeProto], outputs: list[str]) ->
 
 def explanations(network: Network, imported: list[Imported], division: Division) -> tuple[str, ...]:
     """One line for each node that the host executes, ends of the network included."""
-    where = {}
-    for place, nodes in enumerate(division.segments):
-        for node in nodes:
-            where[id(node)] = (
-                "before the cores"
-                if place == 0
-                else "after the cores"
-                if place == len(division.stages)
-                else "in between"
-            )
+    last = len(division.stages)
+    names = ["before the cores", *["between layers of the cores"] * (last - 1), "after the cores"]
+    where = {id(node): names[place] for place, nodes in enumerate(division.segments) for node in nodes}
     return tuple(
         f"{describe(entry.node)} runs on the host, {where[id(entry.node)]}: {entry.reason}"
         for entry in imported
