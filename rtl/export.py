@@ -165,7 +165,7 @@ def _main() -> None:
     from rtl.core import core
 
     config = PoolConfig(**json.load(sys.stdin))
-    json.dump(verilog(config, core(config)), sys.stdout)
+    json.dump(verilog(config, lambda _, inputs: core(config, inputs)), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,17 @@ CoreBuilder = Callable[[int, Mapping[str, WireVector]], Mapping[str, WireVector]
 """Builds core `index` from its input ports and returns its output ports, by the names of `core_ports`."""
 
 
+def real_cores(config: PoolConfig) -> CoreBuilder:
+    """The cores that compute; everything in core c has a name that begins with `core{c}/`."""
+    from rtl.core import core  # the shell itself needs no core
+
+    def build(index: int, inputs: Mapping[str, WireVector]) -> Mapping[str, WireVector]:
+        with pyrtl.name_scope(f"core{index}"):
+            return core(config, inputs)
+
+    return build
+
+
 def core_stub(config: PoolConfig) -> CoreBuilder:
     """Cores that are nothing but ports: an Output `core{c}_{port}_o` per input port, an Input `.._i` per output."""
 
