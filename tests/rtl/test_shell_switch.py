@@ -28,6 +28,15 @@ def test_reset_scrubs_every_core_and_sweeps_every_prefetch_buffer() -> None:
             contents = bench.simulation.inspect_mem(memory)
             contents.update({address: 0xBAD for address in range(1 << memory.addrwidth)})
         bench.memory = [0xBAD] * config.memory_beats
+        detached: dict[int, int] = {}
+        while len(detached) < config.tenants:
+            bench.step()
+            for tenant in range(config.tenants):
+                if not bench.show(f"tenant{tenant}_attachment"):
+                    detached.setdefault(tenant, bench.cycle - 1)
+        for tenant, cycle in detached.items():
+            last_slot = max(c - 2 for c, _, _, beat in bench.accesses if beat // config.fetch_beats == tenant)
+            assert cycle == last_slot + config.drain_cycles + 2
         bench.settle()
         swept = config.tenants * config.fetch_beats
         assert bench.memory == [0] * swept + [0xBAD] * (config.memory_beats - swept)
