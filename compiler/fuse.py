@@ -48,17 +48,18 @@ def place_concatenations(graph: Graph, config: PoolConfig) -> None:
     Where an input does not begin at a whole block, the inputs are first placed side by side at whole blocks, and a
     1 x 1 convolution with weights 0 and 1 (scale 1) moves the channels together.
     """
+    written = {operation.output for stage in graph.stages for operation in stage}
     for stage in graph.stages:
         rewritten: list[Operation] = []
         for operation in stage:
             if isinstance(operation, Concatenation):
-                rewritten += _placed(operation, graph, config.array)
+                rewritten += _placed(operation, graph, written, config.array)
             else:
                 rewritten.append(operation)
         stage[:] = rewritten
 
 
-def _placed(operation: Concatenation, graph: Graph, width: int) -> list[Operation]:
+def _placed(operation: Concatenation, graph: Graph, written: set[str], width: int) -> list[Operation]:
     channels = [graph.tensors[name].dimensions[0] for name in operation.inputs]
     output = graph.tensors[operation.output]
     result: list[Operation] = []
@@ -70,12 +71,8 @@ def _placed(operation: Concatenation, graph: Graph, width: int) -> list[Operatio
     block = 0
     for place, (name, table) in enumerate(zip(operation.inputs, operation.tables, strict=True)):
         source = graph.base(name)
-        if (
-            table is not None
-            or source in graph.slots
-            or name in operation.inputs[:place]
-            or source not in graph.tensors
-        ):
+        is_taken = source in graph.slots or name in operation.inputs[:place]
+        if table is not None or is_taken or source not in written:
             moved = _invent(graph, f"{output.name}::input{place}", channels[place], output)
             mapping = byte_indices() if table is None else table
             is_copy = table is None

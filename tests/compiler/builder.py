@@ -54,7 +54,13 @@ class NetworkBuilder:
         **attributes: Any,
     ) -> str:
         zeros = np.zeros(weight_scales.shape, np.int8)
-        names = [x, *self.numbers(x_numbers), self.constant(weights), self.constant(weight_scales), self.constant(zeros)]
+        names = [
+            x,
+            *self.numbers(x_numbers),
+            self.constant(weights),
+            self.constant(weight_scales),
+            self.constant(zeros),
+        ]
         names += self.numbers(y_numbers)
         if bias is not None:
             names.append(self.constant(bias))
@@ -71,7 +77,13 @@ class NetworkBuilder:
         **attributes: Any,
     ) -> str:
         zeros = np.zeros(weight_scales.shape, np.int8)
-        names = [x, *self.numbers(x_numbers), self.constant(weights), self.constant(weight_scales), self.constant(zeros)]
+        names = [
+            x,
+            *self.numbers(x_numbers),
+            self.constant(weights),
+            self.constant(weight_scales),
+            self.constant(zeros),
+        ]
         names += ["" if bias is None else self.constant(bias), *self.numbers(y_numbers)]
         return self.contributed("QGemm", names, **attributes)
 

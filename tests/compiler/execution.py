@@ -70,7 +70,9 @@ def run_and_compare(
 
         def capture(barrier: int, _: WindowMemory, complete: dict[int, list[Any]] = complete) -> None:
             for tensor in complete.get(barrier + 1, []):
-                result.add(tensor.name, expected[tensor.name], tensor.from_bytes(read(tensor.offset, tensor.byte_count)))
+                result.add(
+                    tensor.name, expected[tensor.name], tensor.from_bytes(read(tensor.offset, tensor.byte_count))
+                )
 
         machine.capture = capture
         outcome = machine.run(program.start_word)

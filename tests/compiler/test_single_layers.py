@@ -1,0 +1,285 @@
+"""Layers of random shapes, constants and extremes: one node each, exact against ONNX Runtime, never on the host.
+
+Every case is drawn from one seed, so that a failing one is found again; `test_the_cases_cover_every_feature` counts
+how often each feature occurs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import pytest
+from builder import NetworkBuilder, random_int8
+from execution import assert_exact
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from isa.arithmetic import average_pool_is_exact
+from isa.configuration import NAMED_POOLS
+
+POOLS = (("small", 4), ("tiny", 2))
+seeds = st.integers(0, 2**32 - 1)
+many = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@dataclass
+class Case:
+    model: onnx.ModelProto
+    shapes: dict[str, tuple[int, ...]]
+    pool: str
+    cores: int
+    generator: np.random.Generator
+    features: set[str] = field(default_factory=set)
+
+    def check(self) -> None:
+        inputs = {name: random_int8(self.generator, shape) for name, shape in self.shapes.items()}
+        assert_exact(self.model, NAMED_POOLS[self.pool], inputs, self.cores, fuse=bool(self.cores % 2))
+
+
+def _pool_and_cores(generator: np.random.Generator) -> tuple[str, int]:
+    pool, most = POOLS[int(generator.integers(len(POOLS)))]
+    return pool, int(generator.integers(1, most + 1))
+
+
+def convolution(seed: int) -> Case:
+    """Any kernel 1-7, stride 1-3, dilation 1-2, padding, channels 1-40, groups, depthwise, biases and scales."""
+    generator = np.random.default_rng(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(generator.integers(low, high + 1))
+
+    features = set()
+    kind = ("dense", "grouped", "depthwise")[int(generator.choice(3, p=[0.5, 0.2, 0.3]))]
+    features.add(kind)
+    if kind == "dense":
+        channels, outputs, groups = draw(1, 40), draw(1, 40), 1
+    elif kind == "depthwise":
+        channels = draw(1, 40)
+        outputs, groups = channels * draw(1, 2), channels
+    else:
+        groups = draw(2, 5)
+        channels, outputs = groups * draw(1, 40 // groups), groups * draw(1, 40 // groups)
+    kernel = (draw(1, 7), draw(1, 7))
+    strides, dilations = (draw(1, 3), draw(1, 3)), (draw(1, 2), draw(1, 2))
+    attributes: dict[str, object] = {"strides": strides, "dilations": dilations, "group": groups}
+    style = ("pads", "same_upper", "same_lower", "valid")[int(generator.choice(4, p=[0.5, 0.2, 0.15, 0.15]))]
+    pads = [0, 0, 0, 0]
+    if style == "pads":
+        pads = [draw(0, (kernel[axis % 2] - 1) * dilations[axis % 2] + 1) for axis in range(4)]
+        attributes["pads"] = pads
+    elif style == "valid":
+        attributes["auto_pad"] = "VALID"
+    else:
+        dilations = (1, 1)  # ONNX Runtime refuses SAME with dilations
+        attributes |= {"auto_pad": style.upper(), "dilations": dilations}
+    reach = [(kernel[axis] - 1) * dilations[axis] + 1 - pads[axis] - pads[axis + 2] for axis in range(2)]
+    size = tuple(max(1, reach[axis]) + draw(0, 20) for axis in range(2))
+    features |= {style, f"kernel{max(kernel)}", f"stride{max(strides)}"}
+    features |= {"dilated"} if max(dilations) > 1 else set()
+    features |= {"odd"} if size[0] % 2 and size[1] % 2 else set()
+    features |= {"uneven padding"} if pads[0] != pads[2] or pads[1] != pads[3] else set()
+
+    weights = random_int8(generator, (outputs, channels // groups, *kernel))
+    bias = None
+    if (extreme := generator.random()) < 0.2:
+        bias = generator.integers(-(2**31), 2**31, outputs).astype(np.int32)
+        features.add("extreme bias")
+    elif extreme < 0.8:
+        bias = generator.integers(-20000, 20000, outputs).astype(np.int32)
+    per_tensor = generator.random() < 0.2
+    features |= {"per tensor"} if per_tensor else set()
+    weight_scales = generator.uniform(1e-3, 2e-2, 1 if per_tensor else outputs).astype(np.float32)
+    scale_y = float(np.float32(0.05 * 0.01 * 74 * 74 * np.sqrt(weights[0].size) / 60))
+    if generator.random() < 0.2:
+        scale_y *= float(2.0 ** generator.integers(-12, 24))
+        features.add("extreme scale")
+    zero_x, zero_y = (int(zero) for zero in generator.integers(-128, 128, 2))
+    network = NetworkBuilder()
+    x = network.input((1, channels, *size))
+    scales = weight_scales[0] if per_tensor else weight_scales
+    y = network.conv(x, (0.05, zero_x), weights, np.asarray(scales), (scale_y, zero_y), bias, **attributes)
+    if generator.random() < 0.2:
+        y = network.node("Relu", [y])
+        features.add("relu")
+    elif generator.random() < 0.2:
+        y = network.unary("QLinearLeakyRelu", y, (scale_y, zero_y), (scale_y / 2, 3), alpha=0.1)
+        features.add("leaky relu")
+    return Case(network.model(y), {"x": (1, channels, *size)}, *_pool_and_cores(generator), generator, features)
+
+
+def addition(seed: int) -> Case:
+    """Any scales, zero points and sizes; operands in both orders, one of them constant at times."""
+    generator = np.random.default_rng(seed)
+    shape = (1, *(int(size) for size in generator.integers(1, [41, 16, 16])))
+    scales = [float(np.float32(scale)) for scale in np.exp(generator.uniform(-6, 0, 3))]
+    zeros = [int(zero) for zero in generator.integers(-128, 128, 3)]
+    a, b, c = zip(scales, zeros, strict=True)
+    network = NetworkBuilder()
+    shapes = {"x": shape}
+    x = network.input(shape)
+    features = set()
+    if generator.random() < 0.2:
+        other = network.constant(random_int8(generator, (1, shape[1], 1, 1)))
+        features.add("constant")
+    elif generator.random() < 0.2:
+        other = x
+        features.add("same")
+    else:
+        other = network.input(shape, name="y")
+        shapes["y"] = shape
+        features.add("two inputs")
+    first, second = (x, other) if generator.random() < 0.5 else (other, x)
+    y = network.add(first, a, second, b, c)
+    if generator.random() < 0.3:
+        y = network.unary("QLinearSigmoid", y, c, (1 / 256, -128))
+        features.add("sigmoid")
+    return Case(network.model(y), shapes, *_pool_and_cores(generator), generator, features)
+
+
+def pooling(seed: int) -> Case:
+    """Maximum, average (scales for which the integer sum is exact) and global average."""
+    generator = np.random.default_rng(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(generator.integers(low, high + 1))
+
+    channels, kernel = draw(1, 40), (draw(1, 5), draw(1, 5))
+    strides = (draw(1, 3), draw(1, 3))
+    pads = [draw(0, kernel[axis % 2] - 1) for axis in range(4)]
+    size = (kernel[0] + draw(0, 14), kernel[1] + draw(0, 14))
+    network = NetworkBuilder()
+    x = network.input((1, channels, *size))
+    zero_x, zero_y = (int(zero) for zero in generator.integers(-128, 128, 2))
+    kind = ("maximum", "average", "global")[int(generator.choice(3, p=[0.4, 0.4, 0.2]))]
+    features = {kind} | ({"padding"} if any(pads) else set())
+    attributes = {"kernel_shape": kernel, "strides": strides, "pads": pads}
+    if kind == "maximum":
+        ceil = draw(0, 1)
+        features |= {"ceil mode"} if ceil else set()
+        dilations = (draw(1, 2), draw(1, 2)) if not ceil else (1, 1)
+        size = (size[0] + kernel[0], size[1] + kernel[1])
+        network = NetworkBuilder()
+        x = network.input((1, channels, *size))
+        y = network.node("MaxPool", [x], ceil_mode=ceil, dilations=dilations, **attributes)
+    elif kind == "global":
+        scale_x = float(np.float32(np.exp(generator.uniform(-5, 0))))
+        scale_y = float(np.float32(scale_x * generator.uniform(0.05, 1.2)))
+        y = network.unary("QLinearGlobalAveragePool", x, (scale_x, zero_x), (scale_y, zero_y), channels_last=0)
+    else:
+        include = draw(0, 1)
+        features |= {"include pad"} if include else set()
+        scale_x = 2.0**-6  # a power of two: ONNX Runtime's float32 sums are exact, whatever their order
+        while True:
+            scale_y = float(np.float32(scale_x * generator.uniform(0.05, 1.2)))
+            inside = {
+                (rows * columns, kernel[0] * kernel[1] if include else rows * columns)
+                for rows in range(1, kernel[0] + 1)
+                for columns in range(1, kernel[1] + 1)
+            }
+            if all(average_pool_is_exact(n, scale_x, zero_x, scale_y, zero_y, divisor) for n, divisor in inside):
+                break
+        y = network.unary(
+            "QLinearAveragePool", x, (scale_x, zero_x), (scale_y, zero_y), count_include_pad=include, **attributes
+        )
+    return Case(network.model(y), {"x": (1, channels, *size)}, *_pool_and_cores(generator), generator, features)
+
+
+def concatenation(seed: int) -> Case:
+    """Inputs at whole blocks and elsewhere, of one scale and of several, the same tensor twice."""
+    generator = np.random.default_rng(seed)
+    size = tuple(int(number) for number in generator.integers(1, 12, 2))
+    network = NetworkBuilder()
+    shapes, parts, features = {}, [], set()
+    is_aligned, has_one_scale = generator.random() < 0.5, generator.random() < 0.5
+    features |= {"aligned" if is_aligned else "unaligned", "one scale" if has_one_scale else "scales"}
+    output = (0.05, 7)
+    for number in range(int(generator.integers(2, 5))):
+        channels = 8 * int(generator.integers(1, 4)) if is_aligned else int(generator.integers(1, 25))
+        name = network.input((1, channels, *size), name=f"x{number}")
+        shapes[name] = (1, channels, *size)
+        numbers = output if has_one_scale else (float(generator.uniform(0.02, 0.1)), int(generator.integers(-128, 128)))
+        if generator.random() < 0.5:  # a layer of the cores gives the part, instead of the host
+            weights = random_int8(generator, (channels, channels, 1, 1))
+            scales = np.full(channels, 0.01, np.float32)
+            name = network.conv(name, (0.05, 1), weights, scales, numbers)
+        parts.append((name, numbers))
+    if generator.random() < 0.3:
+        parts.append(parts[0])
+        features.add("twice")
+    joined = network.concat(parts, output)
+    outputs = [joined, parts[0][0]] if parts[0][0] not in shapes else [joined]
+    return Case(network.model(*outputs), shapes, *_pool_and_cores(generator), generator, features)
+
+
+def product(seed: int) -> Case:
+    """Fully-connected layers, over vectors and over flattened maps."""
+    generator = np.random.default_rng(seed)
+    network = NetworkBuilder()
+    channels, outputs = (int(number) for number in generator.integers(1, 41, 2))
+    size = tuple(int(number) for number in generator.integers(1, 7, 2))
+    x = network.input((1, channels, *size))
+    pooled = network.node("MaxPool", [x], kernel_shape=[1, 1])
+    flat = network.node("Flatten", [pooled])
+    inputs = channels * size[0] * size[1]
+    transposed = int(generator.integers(2))
+    weights = random_int8(generator, (outputs, inputs) if transposed else (inputs, outputs))
+    bias = generator.integers(-20000, 20000, outputs).astype(np.int32) if generator.random() < 0.7 else None
+    scales = generator.uniform(1e-3, 2e-2, outputs).astype(np.float32)
+    zero_x, zero_y = (int(zero) for zero in generator.integers(-128, 128, 2))
+    scale_y = float(np.float32(0.05 * 0.01 * 74 * 74 * np.sqrt(inputs) / 60))
+    y = network.gemm(flat, (0.05, zero_x), weights, scales, (scale_y, zero_y), bias, transB=transposed)
+    features = {"transposed" if transposed else "plain", "bias" if bias is not None else "no bias"}
+    return Case(network.model(y), {"x": (1, channels, *size)}, *_pool_and_cores(generator), generator, features)
+
+
+@many
+@given(seeds)
+def test_convolutions(seed: int) -> None:
+    convolution(seed).check()
+
+
+@many
+@given(seeds)
+def test_poolings(seed: int) -> None:
+    pooling(seed).check()
+
+
+@settings(many, max_examples=60)
+@given(seeds)
+def test_additions(seed: int) -> None:
+    addition(seed).check()
+
+
+@settings(many, max_examples=60)
+@given(seeds)
+def test_concatenations(seed: int) -> None:
+    concatenation(seed).check()
+
+
+@settings(many, max_examples=40)
+@given(seeds)
+def test_fully_connected_layers(seed: int) -> None:
+    product(seed).check()
+
+
+FEATURES = {
+    convolution: {
+        "dense", "grouped", "depthwise", "pads", "same_upper", "same_lower", "valid", "dilated", "odd",
+        "uneven padding", "extreme bias", "extreme scale", "per tensor", "relu", "leaky relu", "stride3", "kernel7",
+    },
+    pooling: {"maximum", "average", "global", "padding", "ceil mode", "include pad"},
+    addition: {"constant", "same", "two inputs", "sigmoid"},
+    concatenation: {"aligned", "unaligned", "one scale", "scales", "twice"},
+    product: {"transposed", "plain", "bias", "no bias"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("generate", FEATURES, ids=lambda generate: generate.__name__)
+def test_the_cases_cover_every_feature(generate: object) -> None:
+    assert callable(generate)
+    cases = [generate(seed) for seed in range(300)]
+    for feature in FEATURES[generate]:
+        share = sum(feature in case.features for case in cases) / len(cases)
+        assert share >= 0.1, f"{feature} occurs in {share:.0%} of the cases"
