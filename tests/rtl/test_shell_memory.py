@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -87,6 +88,20 @@ def test_a_request_is_taken_in_the_next_slot_of_its_core(core: int) -> None:
     assert [(cycle, beat) for cycle, _, _, beat in bench.accesses] == [
         (cycle + 2, 8 + index) for index, cycle in enumerate(slots)
     ]
+
+
+def test_with_a_slot_in_every_cycle_no_request_is_taken_twice() -> None:
+    sizes = {name: getattr(MINI, name) for name in PoolConfig.__dataclass_fields__}
+    for cores in (1, 2):
+        config = PoolConfig(**sizes | {"name": "dense", "cores": cores, "channels": cores, "host_revolutions": 16})
+        bench = two_tenants(config, {1: list(range(cores))}, {1: (8, 32)})
+        for index, script in enumerate(bench.cores):
+            script.requests.extend(Request(beat, instruction=index) for beat in range(20))
+        bench.run(8 * config.period_cycles)
+        for script in bench.cores:
+            assert len(script.taken) == 20 and len(script.responses) == 20
+            assert all(later - earlier >= 2 for earlier, later in pairwise(script.taken))
+        assert sorted(beat for _, _, _, beat in bench.accesses) == sorted([*range(8, 28)] * cores)
 
 
 @pytest.mark.parametrize("write", [False, True])
