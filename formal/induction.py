@@ -15,7 +15,7 @@ from formal.engine import Engine, Query, Situation, UndecidedError
 from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC, BatchLogic, batch
 from formal.problem import Candidate, Claim, Frame, Problem, SampleFrame, View
 from formal.refute import Exploration, explore, refute, unreached_covers
-from formal.transition import Evaluation, State
+from formal.transition import Evaluation
 from formal.verdict import Proved, Refuted, Unknown, Verdict
 
 
@@ -215,7 +215,7 @@ def _holds_at_reset(problem: Problem, candidates: Sequence[Candidate]) -> bool:
         def free(name: str, memory: Any, copy: int = copy) -> Any:
             return algebra.memory_variable(f"{copy}@{name}", memory.address_bits, memory.bits)
 
-        state: State = problem.system.reset_state(algebra, free if problem.free_memories else None)
+        state = problem.reset_state(algebra, free)
         frames.append(Frame(Evaluation(problem.system, algebra, state, {})))
     view = View(frames, {name: z3.BitVec(name, bits) for name, bits in problem.symbols.items()})
     solver = z3.Solver()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from formal.algebra import Term
+from formal.algebra import Algebra, Term
 from formal.logic import INTEGER_LOGIC, Logic, batch
-from formal.transition import INTEGERS, Evaluation, State, TransitionSystem
+from formal.transition import INTEGERS, Evaluation, Memory, State, TransitionSystem
 
 Inputs = dict[str, int]
 Stimulus = Callable[[random.Random, Sequence[State], Mapping[str, int]], tuple[Inputs, ...]]
@@ -137,7 +137,8 @@ class Problem:
         copies: 1, or 2 for relational claims over two runs of the system.
         symbols: bits of each symbolic constant.
         stimulus: random inputs, one dictionary per copy, from (random, states, symbols); None draws them at will.
-        free_memories: memories hold anything after reset (the same in both copies only if assumed so).
+        free_memories: memories that hold anything after reset (the same in both copies only if assumed so); others
+            hold zeros. True means all, False none.
     """
 
     name: str
@@ -149,7 +150,21 @@ class Problem:
     copies: int = 1
     symbols: Mapping[str, int] = field(default_factory=dict)
     stimulus: Stimulus | None = None
-    free_memories: bool = False
+    free_memories: bool | Collection[str] = False
+
+    def starts_free(self, memory: str) -> bool:
+        """Whether a memory holds anything after reset."""
+        return self.free_memories if isinstance(self.free_memories, bool) else memory in self.free_memories
+
+    def reset_state(self, algebra: Algebra, free: Callable[[str, Memory], Any]) -> State:
+        """State after reset; `free` gives the contents of memories that start free, as a function of name and shape."""
+
+        def fill(name: str, memory: Memory) -> Any:
+            if self.starts_free(name):
+                return free(name, memory)
+            return algebra.words([0] * (1 << memory.address_bits), memory.bits)
+
+        return self.system.reset_state(algebra, fill)
 
     def concrete_view(
         self,
@@ -172,11 +187,10 @@ class Problem:
     def initial_states(self, generator: random.Random) -> tuple[State, ...]:
         """One state after reset per copy."""
 
-        def noise(name: str, memory: Any) -> list[int]:
+        def noise(name: str, memory: Memory) -> list[int]:
             return [generator.getrandbits(memory.bits) for _ in range(1 << memory.address_bits)]
 
-        fill = noise if self.free_memories else None
-        return tuple(self.system.reset_state(fill=fill) for _ in range(self.copies))
+        return tuple(self.reset_state(INTEGERS, noise) for _ in range(self.copies))
 
     def draw_inputs(
         self, generator: random.Random, states: Sequence[State], symbols: Mapping[str, int], tries: int = 30

@@ -86,10 +86,8 @@ class Unrolling:
         self._states: tuple[Mapping[str, Any], ...] = self._initial
 
     def _initial_state(self, copy: int) -> State:
-        system, algebra = self.problem.system, self._algebra
-        if not self.problem.free_memories:
-            return system.reset_state(algebra)
-        return system.reset_state(
+        algebra = self._algebra
+        return self.problem.reset_state(
             algebra, lambda name, m: algebra.memory_variable(f"{copy}@{name}", m.address_bits, m.bits)
         )
 
