@@ -51,7 +51,7 @@ def accumulators(
     read_pixel = scrub.delay(pixel.pixel, stages + 2, "pixel")
     write_pixel = scrub.delay(read_pixel, 2, "written_pixel")
     valid = scrub.delay(pixel.valid, stages + 4, "valid")
-    bank = scrub.delay(pixel.bank, stages + 3, "bank")
+    bank = scrub.delay(pixel.bank, stages + 3, "pixel_bank")
     written_bank = scrub.stage(bank, "written_bank")
     overwrites = scrub.delay(pixel.overwrites, stages + 3, "overwrites")
     maximum = scrub.delay(pixel.maximum, stages + 3, "maximum")

@@ -4,7 +4,7 @@
                      |                weights ----^                                       ^
                      +--> ADD, LOOKUP: features ------------------------------------------+
 
-When the instruction at the head of the queue issues (u: the cycle in which all of this holds, and its tokens are there):
+When the instruction at the head of the queue issues (u: the first cycle in which this holds and its tokens are there):
 
     CONV, POOL                  nothing is pending, no ADD or LOOKUP reads, and the walker is idle or in its last pass
     ADD, LOOKUP                 nothing is pending, the walker is idle, nothing waits for hand-over, the drain is idle
@@ -179,9 +179,7 @@ def compute_engine(
         word = accumulators(config, scrub, pixel, sums.values, job.accumulator_read)
     factors = {**registers[ConfigAddFactors], **registers[ConfigAddOffset]}
     with pyrtl.name_scope("results"):
-        result = drain_results(
-            config, scrub, job.sequence, word, sums.features, buffers.parameters, factors, table
-        )
+        result = drain_results(config, scrub, job.sequence, word, sums.features, buffers.parameters, factors, table)
     buffers.output.write(job.output_index, result.data, result.valid)
     writes <<= result.valid
     job_ends <<= result.valid & result.ends_job

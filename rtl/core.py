@@ -1,18 +1,18 @@
 """A core: three engines with their queues, tokens between them, buffers, and one request port.
 
-                 instruction          response                      request
-                      |                  |                             ^
-         +------------+-----------+      |          +------------------+-----------------+
-         v            v           v      v          |                  |                 |
-       queue        queue       queue  load engine -+   tokens    save engine <- queue   |
-       (load)      (compute)    (save)   | | | |    <---------->       ^                 |
-                      |                  v v v v                       |                 |
-                      v         features weights parameters table      |                 |
-                compute engine <---------+                             |                 |
-                      +-----------------------------------------> output buffer          |
-                                                                                         |
-    Every output is a register; every input comes from a register of the shell. Times are in the docstrings of the
-    engines, and together in docs/microarchitecture.md.
+             instruction          response                      request
+                  |                  |                             ^
+     +------------+-----------+      |          +------------------+-----------------+
+     v            v           v      v          |                  |                 |
+   queue        queue       queue  load engine -+   tokens    save engine <- queue   |
+   (load)      (compute)    (save)   | | | |    <---------->       ^                 |
+                  |                  v v v v                       |                 |
+                  v         features weights parameters table      |                 |
+            compute engine <---------+                             |                 |
+                  +-----------------------------------------> output buffer          |
+                                                                                     |
+Every output is a register; every input comes from a register of the shell. Times are in the docstrings of the
+engines, and together in docs/microarchitecture.md.
 """
 
 from __future__ import annotations
@@ -174,5 +174,3 @@ def _compute_buffers(buffers: Mapping[Buffer, Memory], output: Memory) -> Comput
         parameters=buffers[Buffer.PARAMETERS],
         output=output,
     )
-
-

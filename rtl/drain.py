@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyrtl import Const, Register, WireVector, concat, concat_list, mux, select
+from pyrtl import Const, Register, WireVector, concat_list, mux, select
 
 from isa.configuration import PoolConfig
 from isa.instructions import PARAMETER_VECTORS, Add, Lookup
@@ -189,9 +189,7 @@ def drain_job(
         ),
         drain_group=scrub.stage(step, "drain_group"),
         operand_reads_b=scrub.stage(generating & is_add & (step == 0), "b_arrives"),
-        operand_arrives=scrub.stage(
-            generating & ~is_drain & select(is_add, step == 1, step == 0), "a_arrives"
-        ),
+        operand_arrives=scrub.stage(generating & ~is_drain & select(is_add, step == 1, step == 0), "a_arrives"),
         operand_ends=scrub.stage(is_last_item, "operand_ends"),
         is_add=is_add,
         is_lookup=is_lookup,
@@ -262,9 +260,7 @@ def drain_results(
     is_last_group = group == groups - 1
     scrub.load(valid, sequence.operand_arrives | (valid & ~is_last_group))
     scrub.load(group, select(sequence.operand_arrives, Const(0, len(group)), resized(group + valid, len(group))))
-    operand = GroupMark(
-        valid=valid, ends_vector=valid & is_last_group, ends_job=valid & is_last_group & ends
-    )
+    operand = GroupMark(valid=valid, ends_vector=valid & is_last_group, ends_job=valid & is_last_group & ends)
     mark = sequence.drain_mark
     into_lanes = valid & sequence.is_add
     lane_mark = GroupMark(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pyrtl import Register, WireVector
 
 from isa.fields import FieldLayout
-from isa.instructions import OPCODE_BITS, Engine, Instruction
 from isa.instructions import INSTRUCTIONS as ALL_INSTRUCTIONS
+from isa.instructions import OPCODE_BITS, Engine, Instruction
 from rtl.scrubbed import Scrub
 
 Kind = type[Instruction]

@@ -43,9 +43,7 @@ def instruction_queue(
     writes = arrives & ~bypasses
     incoming = pyrtl.concat(address, word)
     memory.write(write_pointer, incoming, writes)
-    head = scrub.kept(
-        select(is_empty, incoming, memory.word(read_pointer)), from_memory | bypasses, "head"
-    )
+    head = scrub.kept(select(is_empty, incoming, memory.word(read_pointer)), from_memory | bypasses, "head")
     scrub.load(head_valid, select(refills, from_memory | bypasses, head_valid))
     scrub.load(write_pointer, resized(write_pointer + writes, pointer_bits))
     scrub.load(read_pointer, resized(read_pointer + from_memory, pointer_bits))

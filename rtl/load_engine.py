@@ -7,10 +7,10 @@
 
 A beat of N vectors, the first LOAD of an idle engine, the port free, its slot at t:
 
-    cycle   u       u+1                          u+2              t    t+1              r = t+L+3   r+1 .. r+N     r+N+1
-            issues  generator holds the beat;    request visible       request_taken    response    vector i is    a token is
-                    it moves to the port and                           visible          visible     written at     visible
-                    to the outstanding queue                                                        r+1+i
+    cycle   u       u+1                        u+2       t   t+1             r = t+L+3   r+1 .. r+N    r+N+1
+            issues  generator holds the beat;  request       request_taken   response    vector i is   a token is
+                    it moves to the port and   visible       visible         visible     written at    visible
+                    to the outstanding queue                                             r+1+i
 
 - A beat moves to the port in a cycle x in which the port is free (no request, or `request_taken` is visible), the
   save engine has none ready, and the last read was taken V cycles before the new request is visible: with

@@ -39,9 +39,7 @@ def weight_tile(
 
 
 def _sign_extended_bytes(vector: WireVector) -> WireVector:
-    return concat_list(
-        [signed_fit(byte, _PRODUCT_BITS) for byte in slices(vector, _BYTE)]
-    )
+    return concat_list([signed_fit(byte, _PRODUCT_BITS) for byte in slices(vector, _BYTE)])
 
 
 def slices(vector: WireVector, bits: int) -> list[WireVector]:

@@ -1,8 +1,8 @@
 """The request port of a core: one register, filled by the save engine first, the load engine second.
 
-    cycle   x                              x+1               t >= x+1         t+1
-            the port is free, an engine    request visible   its slot comes   request_taken visible:
-            has a request: it moves                                           the port is free again
+cycle   x                              x+1               t >= x+1         t+1
+        the port is free, an engine    request visible   its slot comes   request_taken visible:
+        has a request: it moves                                           the port is free again
 """
 
 from __future__ import annotations
@@ -38,9 +38,16 @@ def port_is_free(valid: WireVector, taken: WireVector) -> WireVector:
 
 
 def request_port(
-    scrub: Scrub, valid: WireVector, taken: WireVector, read: Request, write: Request, data: WireVector, strobe: WireVector
+    scrub: Scrub,
+    valid: WireVector,
+    taken: WireVector,
+    read: Request,
+    write: Request,
+    data: WireVector,
+    strobe: WireVector,
 ) -> RequestPort:
-    """The port's registers; `valid` is the register that says that a request waits there (made by the caller)."""
+    """The port's registers; `valid`, made by the caller, says that a request waits there. `data` and `strobe` belong
+    to `write`."""
     is_free = port_is_free(valid, taken)
     moves = is_free & (write.valid | read.valid)
     is_write = scrub.kept(write.valid, moves, "request_write")

@@ -4,9 +4,9 @@
 
 A beat of N vectors, the first SAVE of an idle engine, the port free:
 
-    cycle   u       u+1 .. u+N             u+N+1                  u+N+2
-            issues  vector i is read       the beat is complete   request visible
-                    at u+1+i               and moves to the port
+    cycle   u       u+1 .. u+N         u+2 .. u+N+1            u+N+2                  u+N+3
+            issues  vector i is read   and enters the beat     the beat is complete   request visible
+                    at u+1+i           one cycle later         and moves to the port
 
 - A complete beat moves to the port in a cycle x in which the port is free (no request, or `request_taken` is
   visible); writes go before reads. While it cannot, the whole pipeline stands still, its next vector waiting in
@@ -171,9 +171,7 @@ def _address_generator(
     scrub.load(address, select(starts, first, select(steps, stepped, address)))
     scrub.load(row_address, select(starts, first, select(steps & ends_row, next_row, row_address)))
     fewer = select(ends_row, columns, (columns_left - 1)[: len(columns)])
-    scrub.load(
-        columns_left, select(starts, field(word, Save, "columns"), select(steps, fewer, columns_left))
-    )
+    scrub.load(columns_left, select(starts, field(word, Save, "columns"), select(steps, fewer, columns_left)))
     scrub.load(
         rows_left,
         select(starts, field(word, Save, "rows"), resized(rows_left - (steps & ends_row), len(rows_left))),

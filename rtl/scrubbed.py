@@ -44,16 +44,12 @@ class Memory:
         self._scrub = scrub
         self._name = name
         self._bits = bits
-        self._block = MemBlock(
-            bits, self.address_bits, name, max_read_ports=1, max_write_ports=1, asynchronous=True
-        )
+        self._block = MemBlock(bits, self.address_bits, name, max_read_ports=1, max_write_ports=1, asynchronous=True)
 
     def write(self, address: WireVector, data: WireVector, enable: WireVector) -> None:
         """Connect the write port; the address is taken modulo the depth."""
         active = self._scrub.active
-        place = select(
-            active, resized(self._scrub.address, self.address_bits), resized(address, self.address_bits)
-        )
+        place = select(active, resized(self._scrub.address, self.address_bits), resized(address, self.address_bits))
         word = select(active, Const(0, self._bits), data)
         self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
 

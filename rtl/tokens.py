@@ -1,7 +1,7 @@
 """Tokens between the engines of a core, and the faults that its engines raise.
 
-    cycle   t        t+1
-            given    available: an instruction that waits for it may issue
+cycle   t        t+1
+        given    available: an instruction that waits for it may issue
 """
 
 from __future__ import annotations

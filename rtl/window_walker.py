@@ -190,15 +190,11 @@ def window_walker(
     upcoming = _upcoming_pass(scrub, settings, word, is_pool, issues, starts_pass)
     scrub.load(is_last, select(starts_pass, upcoming.is_last, is_last))
     scrub.load(is_first, select(starts_pass, starts, is_first))
-    scrub.load(
-        pass_left, select(starts_pass, settings.pass_left, resized(pass_left - walking, len(pass_left)))
-    )
+    scrub.load(pass_left, select(starts_pass, settings.pass_left, resized(pass_left - walking, len(pass_left))))
     first_cycle = scrub.stage(starts_pass, "first_cycle")
     row, column, index, pixel, streaming = _pixels(config, scrub, settings, upcoming, starts_pass)
 
-    is_inside = (
-        ~row[-1] & (row[:-1] < settings.input_rows) & ~column[-1] & (column[:-1] < settings.input_columns)
-    )
+    is_inside = ~row[-1] & (row[:-1] < settings.input_rows) & ~column[-1] & (column[:-1] < settings.input_columns)
     reads = walking & streaming
     return Walker(
         pending=pending,
@@ -245,7 +241,9 @@ def _upcoming_pass(
     ends_block = ends_row & (rows_left == 0)
     one = Const(1, 1)
 
-    def counter(register: Register, at_issue: WireVector, reload: WireVector, enable: WireVector, full: WireVector) -> None:
+    def counter(
+        register: Register, at_issue: WireVector, reload: WireVector, enable: WireVector, full: WireVector
+    ) -> None:
         less = select(reload, full, (register - one)[: len(register)])
         scrub.load(register, select(issues, at_issue, select(steps & enable, less, register)))
 

@@ -79,9 +79,7 @@ class CoreBench:
 
     def scrub(self) -> None:
         """A full sweep: nothing of the last run is left."""
-        steps = [
-            self._idle | {"scrub_i": 1, "scrub_address_i": address} for address in range(self.config.scrub_cycles)
-        ]
+        steps = [self._idle | {"scrub_i": 1, "scrub_address_i": address} for address in range(self.config.scrub_cycles)]
         self.simulation.run(steps)
         for name in core_ports(self.config).outputs:
             self._traces[f"{name}_o"].clear()
@@ -128,9 +126,9 @@ class CoreBench:
                     credits[engine] += 1
                     trace.credits[engine].append(cycle)
             trace.activity.append(outputs["activity"])
-            if outputs["request_valid"] and not visible:
+            was_visible, visible = visible, bool(outputs["request_valid"] and "request_taken" not in inputs)
+            if visible and not was_visible:
                 trace.requests.append((cycle, bool(outputs["request_write"]), outputs["request_address"]))
-            visible = bool(outputs["request_valid"])
             turn, is_slot = divmod(cycle - phase, config.slot_spacing)
             if not is_slot and visible and outputs["request_address"] % config.channels == turn % config.channels:
                 visible = False

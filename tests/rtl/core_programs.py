@@ -33,7 +33,8 @@ from isa.instructions import (
 )
 
 _DATA_VECTORS = 4096
-"""Vectors of random data at the start of memory; outputs go behind them."""
+"""LOADs start in these vectors and reach at most twice as far; outputs go behind that."""
+_OUTPUT_ADDRESS = 2 * _DATA_VECTORS
 
 
 def random_memory(config: PoolConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -87,9 +88,7 @@ class _Step:
             else:
                 rows = planes = 1
             self.loads.append(
-                Load(
-                    buffer=buffer, destination=destination, address=start, columns=columns, rows=rows, planes=planes
-                )
+                Load(buffer=buffer, destination=destination, address=start, columns=columns, rows=rows, planes=planes)
             )
             count = columns * rows * planes
             destination, vectors = destination + count, vectors - count
@@ -122,9 +121,7 @@ class _Step:
 
 def _configured_output(step: _Step) -> None:
     low = step.pick(-128, 20)
-    step.compute.append(
-        ConfigOutput(zero_point=step.pick(-128, 127), low=low, high=step.pick(max(low, 0), 127))
-    )
+    step.compute.append(ConfigOutput(zero_point=step.pick(-128, 127), low=low, high=step.pick(max(low, 0), 127)))
 
 
 def _window(step: _Step, blocks: int) -> tuple[ConfigWindow, ConfigTile]:
@@ -141,7 +138,8 @@ def _window(step: _Step, blocks: int) -> tuple[ConfigWindow, ConfigTile]:
     area = step.size("features") // blocks
     input_columns = step.pick(1, min(area, 40))
     input_rows = step.pick(1, min(area // input_columns, 20))
-    pitch = input_rows * input_columns + step.pick(0, (step.size("features") - blocks * input_rows * input_columns) // blocks)
+    plane = input_rows * input_columns
+    pitch = plane + step.pick(0, (step.size("features") - blocks * plane) // blocks)
     window = ConfigWindow(
         kernel_rows=kernel_rows,
         kernel_columns=kernel_columns,
@@ -185,10 +183,14 @@ def _convolution(step: _Step) -> None:
     if chunks or step.flip():
         step.compute.append(
             Conv(
-                **_walk_fields(step, window, tile), weights=step.base("weights") + weights,
-                bank=bank if chunks or step.flip() else 1 - bank, drain=1, accumulate=chunks,
-                parameters=step.parameters(), output=step.output(pixels),
-            )  # fmt: skip
+                **_walk_fields(step, window, tile),
+                weights=step.base("weights") + weights,
+                bank=bank if chunks or step.flip() else 1 - bank,
+                drain=1,
+                accumulate=chunks,
+                parameters=step.parameters(),
+                output=step.output(pixels),
+            )
         )
 
 
@@ -205,9 +207,13 @@ def _pooling(step: _Step) -> None:
         fields["accumulate"] = 1
     step.compute.append(
         Pool(
-            **fields, reduction=step.pick(0, 1), bank=bank, drain=1, parameters=step.parameters(),
+            **fields,
+            reduction=step.pick(0, 1),
+            bank=bank,
+            drain=1,
+            parameters=step.parameters(),
             output=step.output(tile.output_rows * tile.output_columns),
-        )  # fmt: skip
+        )
     )
 
 
@@ -259,7 +265,7 @@ def random_program(
 ) -> list[CoreInstruction]:
     """A program whose steps overlap; drains and ADDs sometimes go through the table, which is loaded first."""
     program: list[CoreInstruction] = [Load(buffer=Buffer.TABLE, address=64, columns=256)]
-    address = _DATA_VECTORS
+    address = _OUTPUT_ADDRESS
     for number in range(steps):
         step = _Step(config, rng, number % 2, [], [], [])
         STEPS[str(rng.choice(kinds))](step)

@@ -1,0 +1,133 @@
+"""One core against the reference interpreter: every buffer and all of memory, after random programs that overlap."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyrtl
+import pytest
+
+from isa.configuration import NAMED_POOLS
+from isa.encoding import encode
+from isa.instructions import (
+    Buffer,
+    ConfigLoad,
+    ConfigOutput,
+    ConfigSave,
+    ConfigTile,
+    ConfigWindow,
+    Conv,
+    Load,
+    Save,
+    SyncRaise,
+    SyncWait,
+)
+from rtl.core import core
+from rtl.core_ports import core_ports
+from tests.rtl.core_bench import bench, build_core, compare
+from tests.rtl.core_programs import STEPS, random_memory, random_program
+
+TINY = NAMED_POOLS["tiny"]
+ODD_POOLS = {
+    pool.name: pool
+    for pool in (
+        replace(TINY, name="a lane for each channel", lanes=4, queue_instructions=2),
+        replace(TINY, name="two vectors per beat", array=8, lanes=4),
+        replace(TINY, name="eight vectors per beat, two channels", beat_bytes=32, cores=4, channels=2),
+        replace(TINY, name="two channels, one lane, one instruction per queue", array=2, lanes=1, queue_instructions=1),
+    )
+}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_agree_with_the_interpreter_in_tiny(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    program = random_program(TINY, rng, steps=6)
+    gaps = ((0,), (0, 7, 0, 40))[seed % 2]
+    compare("tiny", program, random_memory(TINY, rng), phase=seed % TINY.slot_spacing, gaps=gaps)
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_random_programs_of_one_kind_agree_with_the_interpreter_in_small(kind: str) -> None:
+    rng, pool = np.random.default_rng(1), NAMED_POOLS["small"]
+    compare("small", random_program(pool, rng, steps=5, kinds=(kind,)), random_memory(pool, rng))
+
+
+@pytest.mark.parametrize("name", ODD_POOLS)
+def test_random_programs_agree_in_pools_of_other_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = ODD_POOLS[name]
+    monkeypatch.setitem(NAMED_POOLS, name, pool)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        compare(name, random_program(pool, rng, steps=4), random_memory(pool, rng), phase=seed % pool.slot_spacing)
+
+
+def test_a_large_kernel_and_large_strides_walk_as_the_interpreter_does() -> None:
+    rng = np.random.default_rng(3)
+    program = [
+        Load(buffer=Buffer.FEATURES, address=64, columns=1000),
+        Load(buffer=Buffer.WEIGHTS, address=64, columns=1024, post_compute=1),
+        ConfigWindow(kernel_rows=16, kernel_columns=16, stride_rows=16, stride_columns=13, dilation_rows=16,
+                     dilation_columns=16, pad_value=-3),
+        ConfigTile(input_rows=25, input_columns=40, output_rows=2, output_columns=3),
+        Conv(wait_load=1, first_row=-200, first_column=-130),
+        ConfigWindow(kernel_rows=256, kernel_columns=1, pad_value=77),
+        ConfigTile(input_rows=125, input_columns=8, output_rows=1, output_columns=5),
+        Conv(bank=1, first_row=-128, first_column=2),
+    ]  # fmt: skip
+    compare("tiny", program, random_memory(TINY, rng))
+
+
+def test_an_address_beyond_32_bits_does_not_wrap() -> None:
+    tested = bench("tiny")
+    tested.scrub()
+    program = [
+        ConfigLoad(row_pitch=65535, plane_pitch=(1 << 24) - 1),
+        Load(address=(1 << 32) - 1, columns=1, rows=2, planes=2),
+    ]
+    for instruction in program:
+        tested.step(instruction_valid=1, instruction=encode(instruction))
+    addresses = []
+    for _ in range(60):
+        outputs = tested.step()
+        if outputs["request_valid"]:
+            addresses.append(outputs["request_address"])
+            tested.step(request_taken=1)
+    first = (1 << 32) - 1
+    vectors = [first, first + 65535, first + (1 << 24) - 1, first + (1 << 24) - 1 + 65535]
+    assert addresses[:4] == [vector // TINY.vectors_per_beat for vector in vectors]
+
+
+def test_sync_raise_follows_the_last_acknowledgement_and_sync_wait_the_barrier() -> None:
+    rng = np.random.default_rng(5)
+    program = []
+    for layer in range(4):
+        program += [
+            Load(buffer=Buffer.FEATURES, address=64 + layer, columns=40, wait_compute=layer > 0, post_compute=1),
+            ConfigWindow(), ConfigTile(input_columns=40, output_columns=40), ConfigOutput(low=-128, high=127),
+            Conv(wait_load=1, post_load=1, drain=1, post_save=1, wait_save=layer > 0),
+            ConfigSave(row_pitch=10), Save(address=66 + 2 * layer, columns=10, rows=4, wait_compute=1, post_compute=1),
+            SyncRaise(), SyncWait(),
+        ]  # fmt: skip
+    trace = compare("tiny", program, random_memory(TINY, rng))
+    assert len(trace.sync_local) == 4
+
+
+def test_every_output_of_a_core_is_a_register_and_every_name_is_unique_in_verilog() -> None:
+    for pool in (TINY, NAMED_POOLS["small"]):
+        pyrtl.reset_working_block()
+        ports = core_ports(pool)
+        inputs = {name: pyrtl.Input(bits, f"{name}_i") for name, bits in ports.inputs.items()}
+        with pyrtl.name_scope("core"):
+            outputs = core(pool, inputs)
+        assert all(isinstance(wire, pyrtl.Register) for wire in outputs.values())
+        block = pyrtl.working_block()
+        names = [wire.name for wire in block.wirevector_set]
+        names += [net.op_param[1].name for net in block.logic_subset("@")]
+        assert len({name.replace("/", "_") for name in names}) == len(names)
+
+
+def test_the_core_is_one_netlist_that_pyrtl_accepts() -> None:
+    build_core(TINY)
+    pyrtl.working_block().sanity_check()
