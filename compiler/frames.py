@@ -7,10 +7,10 @@ every SYNC_WAIT has its SYNC_RAISE, wherever a program begins; no token and no s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from isa.configuration import PoolConfig
 from isa.encoding import encode
 from isa.instructions import (
     OPCODE_BITS,
+    PARAMETER_VECTORS,
     WORD_BYTES,
     CoreInstruction,
     Instruction,
@@ -65,10 +66,18 @@ def epilogue(cores: int) -> list[Instruction]:
 
 
 def _window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
-    return [
-        [step for tile, block in work for step in window_steps(layer, tile, block, config)]
-        for work in window_work(layer, cores, config)
-    ]
+    result = []
+    for work in window_work(layer, cores, config):
+        blocks = [block for _, block in work]
+        own = (min(blocks), max(blocks) + 1) if blocks else (0, 0)
+        fits = (own[1] - own[0]) * PARAMETER_VECTORS <= config.parameters_vectors // 2
+        steps = [
+            step
+            for tile, block in work
+            for step in window_steps(layer, tile, block, own if fits else (block, block + 1), config)
+        ]
+        result.append(steps)
+    return result
 
 
 def _flat_work(layer: FlatLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
@@ -91,8 +100,15 @@ def _tile_cycles(steps: Sequence[Step]) -> list[int]:
 
 def _interleaved(sequences: Sequence[CoreSequence]) -> list[CoreInstruction]:
     """All cores' instructions in the order of their estimated cycles; each core's own order is kept."""
-    ordered = merge(*(sequence.instructions for sequence in sequences), key=lambda timed: timed[0])
+    ordered = merge(*(_ranked(sequence) for sequence in sequences), key=lambda entry: entry[0])
     return [instruction for _, instruction in ordered]
+
+
+def _ranked(sequence: CoreSequence) -> Iterator[tuple[tuple[int, int], CoreInstruction]]:
+    """(cycle, rank among the instructions of that cycle): cores that begin together take turns, word by word."""
+    for _, group in groupby(sequence.instructions, key=lambda timed: timed[0]):
+        for rank, (cycle, instruction) in enumerate(group):
+            yield (cycle, rank), instruction
 
 
 # --- words ---------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ class _Scheduler:
         places: dict[str, int] = {}
         needs_load = NOBODY
         for operand, present in zip(step.operands, found, strict=True):
-            entry = present or self._load(operand, number, max(0, number - LOOKAHEAD_STEPS))
+            entry = present or self._load(operand, number, _first_position(number))
             entry.last_user = number
             places[operand.field] = entry.place + operand.offset
             needs_load = max(needs_load, self._load_numbers[operand.buffer, operand.key])
@@ -227,6 +227,14 @@ class _Scheduler:
         emitter.cycle = max(cycle, loaded)
         emitter.add(SyncRaise(core=self._core))
         return CoreSequence(tuple(emitter.instructions), emitter.cycle)
+
+
+def _first_position(number: int) -> int:
+    """The step before which the loads of step `number` are dispatched: some steps ahead, but behind the first one.
+
+    Queues are short: what the first step needs must not wait behind what later ones need.
+    """
+    return max(number - LOOKAHEAD_STEPS, min(number, 1))
 
 
 class _Emitter:

@@ -29,6 +29,10 @@ from isa.instructions import (
     Pool,
 )
 
+_FLAT_PIECES = 6
+"""Pieces in which an elementwise layer's share is worked off at least, so that load, compute and save overlap..."""
+_SHORTEST_PIECE = 64
+"""...unless they become shorter than this many vectors."""
 _COLUMN_LIMIT = next(field.highest for field in Load.layout() if field.name == "columns")
 
 
@@ -89,17 +93,29 @@ class Step:
         return self.output is not None
 
 
-def window_steps(layer: WindowLayer, tile: Tile, block: int, config: PoolConfig) -> Iterator[Step]:
-    """The steps of one tile and one block of output channels: one for each chunk of the reduction."""
+def window_steps(
+    layer: WindowLayer, tile: Tile, block: int, together: tuple[int, int], config: PoolConfig
+) -> Iterator[Step]:
+    """The steps of one tile and one block of output channels: one for each chunk of the reduction.
+
+    `together` are the blocks (first, end) whose parameters are loaded at once.
+    """
     work = layer.blocks[block]
     chunks = reduction_chunks(layer, tile, work.end - work.first, config)
     for number, chunk in enumerate(chunks):
         is_last = number == len(chunks) - 1
-        yield _window_step(layer, tile, block, chunk, number == 0, is_last, config)
+        yield _window_step(layer, tile, block, together, chunk, number == 0, is_last, config)
 
 
 def _window_step(
-    layer: WindowLayer, tile: Tile, block: int, chunk: Chunk, is_first: bool, is_last: bool, config: PoolConfig
+    layer: WindowLayer,
+    tile: Tile,
+    block: int,
+    together: tuple[int, int],
+    chunk: Chunk,
+    is_first: bool,
+    is_last: bool,
+    config: PoolConfig,
 ) -> Step:
     work, source, target = layer.blocks[block], layer.source, layer.target
     first_block, end_block = work.first + chunk.first_block, work.first + chunk.end_block
@@ -123,8 +139,7 @@ def _window_step(
         weights = Region(work.weights + first_tile * config.array, count * config.array)
         operands.append(Operand("weights", Buffer.WEIGHTS, ("weights", weights.address, weights.columns), weights))
     if is_last:
-        address = work.parameters if tile.parameters is None else tile.parameters
-        operands.append(Operand("parameters", Buffer.PARAMETERS, ("parameters", address), _parameters(address)))
+        operands.append(_parameters(layer, tile, block, together))
         if layer.drain.table is not None:
             operands.append(_table(layer.drain.table))
     output_rows, output_columns = tile.end_row - tile.first_row, tile.end_column - tile.first_column
@@ -180,7 +195,8 @@ def _window_step(
 def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> Iterator[Step]:
     """Vectors first..end-1 of an addition or look-up, in chunks that leave every buffer doubled."""
     limit = min(config.output_vectors // 2, config.features_vectors // (2 * len(layer.sources)), _COLUMN_LIMIT)
-    count = -(-(end - first) // limit)
+    length = end - first
+    count = max(-(-length // limit), min(_FLAT_PIECES, length // _SHORTEST_PIECE))
     cuts = [first + (end - first) * number // count for number in range(count + 1)]
     for start, stop in pairwise(cuts):
         operands = [
@@ -200,8 +216,15 @@ def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> It
         yield Step(configuration, instruction, tuple(operands), Region(layer.target + start, stop - start), cycles)
 
 
-def _parameters(address: int) -> Region:
-    return Region(address, PARAMETER_VECTORS)
+def _parameters(layer: WindowLayer, tile: Tile, block: int, together: tuple[int, int]) -> Operand:
+    """The parameter block of a tile's own, or that of the output block, which comes with its neighbours."""
+    if tile.parameters is not None:
+        address, count, offset = tile.parameters, 1, 0
+    else:
+        address, count = layer.blocks[together[0]].parameters, together[1] - together[0]
+        offset = (block - together[0]) * PARAMETER_VECTORS
+    region = Region(address, count * PARAMETER_VECTORS)
+    return Operand("parameters", Buffer.PARAMETERS, ("parameters", address), region, offset)
 
 
 def _table(address: int) -> Operand:

@@ -17,8 +17,10 @@ from compiler.geometry import COLUMN_LIMIT, ROW_LIMIT, Tile, even_pieces, reduct
 from compiler.machine import OutputPart, WindowLayer
 from isa.configuration import PoolConfig
 
-_INSTRUCTION_CYCLES = 12
+_INSTRUCTION_CYCLES = 10
 """Cycles that one compute instruction costs besides its passes: issue, pipeline, hand-over to the drain."""
+_WORDS_OF_A_STEP = 5
+"""Instruction words of one step on average: loads, configuration, compute, save."""
 _MOST_ROW_CUTS = 12
 """Numbers of row cuts that are tried beyond the smallest that fits."""
 
@@ -229,29 +231,37 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     input_columns = min(
         (tile.end_column - 1) * layer.strides[1] + (kernel[1] - 1) * layer.dilations[1] + 1, layer.source.columns
     )
+    is_whole_rows = input_columns == layer.source.columns
     features = input_rows * input_columns * depth
+    feature_beats = depth * _beats(input_rows, input_columns, is_whole_rows, config)
     weights = 0 if layer.reduction is not None else depth * taps * config.array
     shares_input = block_count == 1 or layer.blocks[blocks[0] + 1].first == work.first
+    resident = config.weights_vectors - weights_zone(config)
     if walk.tile_first:
-        stays = shares_input and features <= config.features_vectors
-        feature_loads = tile_count * (1 if stays else block_count)
-        weights_stay = weights * block_count <= config.weights_vectors - weights_zone(config)
-        weight_loads = block_count * (1 if weights_stay else tile_count)
+        features_stay = shares_input and features <= config.features_vectors
+        weights_stay = weights * block_count <= resident
     else:
-        stays = shares_input and features * tile_count <= config.features_vectors
-        feature_loads = tile_count * (1 if stays else block_count)
-        weights_stay = weights <= config.weights_vectors - weights_zone(config)
-        weight_loads = block_count * (1 if weights_stay else tile_count)
-    outputs = tile.pixels * block_count * tile_count
-    words = 6 * tile_count * block_count * len(chunks) * 16 / config.array
-    per_cycle = vectors_per_cycle(config)
-    memory = (features * feature_loads + weights * weight_loads + outputs + words) / per_cycle
-    first_features = min(features, features / len(chunks) * 1.0)
-    edges = 2 * config.channel_latency + (first_features + min(tile.pixels, outputs)) / per_cycle + drain
-    return Cost(compute, memory, edges)
+        features_stay = shares_input and features * tile_count <= config.features_vectors
+        weights_stay = weights <= resident
+    feature_loads = tile_count * (1 if features_stay else block_count)
+    weight_loads = block_count * (1 if weights_stay else tile_count)
+    save_beats = _beats(tile.end_row, tile.end_column, tile.end_column == layer.target.columns, config)
+    words = _WORDS_OF_A_STEP * tile_count * block_count * len(chunks)
+    beats = feature_beats * feature_loads + weights / config.vectors_per_beat * weight_loads
+    beats += save_beats * tile_count * block_count + words / config.words_per_beat
+    first = feature_beats / len(chunks) + (0 if weights <= weights_zone(config) else weights_zone(config))
+    edges = 2 * config.channel_latency + (first + save_beats) * cycles_per_beat(config) + drain
+    return Cost(compute, beats * cycles_per_beat(config), edges)
 
 
-def vectors_per_cycle(config: PoolConfig) -> float:
-    """What one core can move, in vectors a cycle: its share of the slots; one unpacked vector a cycle at most."""
+def _beats(rows: int, columns: int, is_whole_rows: bool, config: PoolConfig) -> float:
+    """Beats of a rectangle, begun anywhere in a beat: one row after another unless they follow without a gap."""
+    if is_whole_rows:
+        return 1 + (rows * columns - 1) / config.vectors_per_beat
+    return rows * (1 + (columns - 1) / config.vectors_per_beat)
+
+
+def cycles_per_beat(config: PoolConfig) -> float:
+    """Cycles between two beats of one core: its slots, without the host's; one unpacked vector a cycle at most."""
     share = (config.host_revolutions - 1) / config.host_revolutions if config.host_revolutions > 1 else 1.0
-    return min(1.0, config.vectors_per_beat / config.slot_spacing) * share
+    return max(config.vectors_per_beat, config.slot_spacing / share)
