@@ -23,10 +23,29 @@ from isa.instructions import (
     SyncRaise,
     SyncWait,
 )
-from isa.pipeline import add_cycles, drain_groups, fill_cycles, pass_cycles
+from isa.pipeline import (
+    ADD_READ_TO_LANE,
+    DRAIN_READ_TO_LANE,
+    DRAIN_SETUP,
+    ISSUE_TO_REQUEST,
+    LANE_LATENCY,
+    LOOKUP_READ_TO_RESULT,
+    RESPONSE_TO_WRITE,
+    RESULT_TO_WRITE,
+    SAVE_ISSUE_TO_READ,
+    SAVE_READ_TO_REQUEST,
+    SYNC_ISSUE_TO_RAISE,
+    add_cycles,
+    drain_groups,
+    fill_cycles,
+    pass_cycles,
+)
 from tests.rtl.core_bench import Trace, bench
 
 POOLS = ("tiny", "small")
+DRAIN_OVERHEAD = DRAIN_SETUP + DRAIN_READ_TO_LANE + LANE_LATENCY + RESULT_TO_WRITE
+ADD_OVERHEAD = 1 + ADD_READ_TO_LANE + LANE_LATENCY + RESULT_TO_WRITE
+LOOKUP_OVERHEAD = 1 + LOOKUP_READ_TO_RESULT + RESULT_TO_WRITE
 
 
 def _run(pool: str, program: list[CoreInstruction], **options: int) -> Trace:
@@ -58,7 +77,7 @@ def test_a_walk_and_its_drain_take_their_cycles(pool: str, rows: int, columns: i
     pixels = rows * columns
     end = _walk_end(config, trace.issue(Engine.COMPUTE, 2), kernel * kernel * blocks, pixels)
     assert trace.issue(Engine.LOAD, 0) == end + 1
-    assert trace.issue(Engine.SAVE, 0) == end + pixels * drain_groups(config.array, config.lanes) + 31
+    assert trace.issue(Engine.SAVE, 0) == end + pixels * drain_groups(config.array, config.lanes) + DRAIN_OVERHEAD
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -78,7 +97,7 @@ def test_one_conv_follows_another_without_a_bubble(pool: str) -> None:
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_conv_starts_beside_a_drain_of_the_other_bank_and_waits_for_one_of_its_own(pool: str) -> None:
     config, pixels = NAMED_POOLS[pool], 40
-    drain = pixels * drain_groups(config.array, config.lanes) + 31
+    drain = pixels * drain_groups(config.array, config.lanes) + DRAIN_OVERHEAD
     program = [
         ConfigTile(output_columns=pixels),
         Conv(drain=1), Conv(bank=1, post_load=1), Conv(bank=0, post_load=1), Load(wait_compute=1), Load(wait_compute=1),
@@ -92,7 +111,7 @@ def test_a_conv_starts_beside_a_drain_of_the_other_bank_and_waits_for_one_of_its
 @pytest.mark.parametrize("pool", POOLS)
 def test_drains_follow_one_another_and_hold_back_walks(pool: str) -> None:
     config, pixels = NAMED_POOLS[pool], 40
-    drain = pixels * drain_groups(config.array, config.lanes) + 31
+    drain = pixels * drain_groups(config.array, config.lanes) + DRAIN_OVERHEAD
     program = [
         ConfigTile(output_columns=pixels),
         Conv(drain=1), Conv(bank=1, drain=1, post_save=1), Conv(bank=0, drain=1, post_save=1), ConfigWindow(),
@@ -117,9 +136,9 @@ def test_add_and_lookup_take_their_cycles(pool: str) -> None:
     trace = _run(pool, program)
     add, config_tile, lookup, conv = (trace.issue(Engine.COMPUTE, number) for number in range(4))
     assert trace.issue(Engine.LOAD, 0) == config_tile == add + vectors * steps + 1
-    assert trace.issue(Engine.SAVE, 0) == lookup == add + (vectors - 1) * steps + groups + 25
+    assert trace.issue(Engine.SAVE, 0) == lookup == add + (vectors - 1) * steps + groups + ADD_OVERHEAD
     assert trace.issue(Engine.LOAD, 1) == conv == lookup + vectors * groups + 1
-    assert trace.issue(Engine.SAVE, 1) == lookup + vectors * groups + 5
+    assert trace.issue(Engine.SAVE, 1) == lookup + vectors * groups + LOOKUP_OVERHEAD
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -132,11 +151,11 @@ def test_a_load_requests_a_beat_per_slot_and_gives_its_token_behind_the_last_vec
         Conv(wait_load=1),
     ]  # fmt: skip
     trace = _run(pool, program, phase=phase % config.slot_spacing)
-    assert trace.requests[0][0] == trace.issue(Engine.LOAD, 0) + 2
+    assert trace.requests[0][0] == trace.issue(Engine.LOAD, 0) + ISSUE_TO_REQUEST
     assert np.diff(trace.taken).tolist() == [spacing] * 5, "also from one LOAD to the next"
     assert [request[2] for request in trace.requests] == [0, 1, 2, 3, 0, 1]
     assert trace.responses[-1] == trace.taken[-1] + config.channel_latency + 3
-    assert trace.issue(Engine.COMPUTE, 0) == trace.responses[-1] + (vectors - 1) + 1
+    assert trace.issue(Engine.COMPUTE, 0) == trace.responses[-1] + RESPONSE_TO_WRITE + (vectors - 2) + 1
     last_request = trace.requests[3][0]
     assert trace.issue(Engine.LOAD, 1) == last_request, "in the cycle behind the move of its last beat to the port"
 
@@ -152,11 +171,11 @@ def test_a_save_fills_every_slot_and_sync_raise_waits_for_the_last_acknowledgeme
     ]  # fmt: skip
     trace = _run(pool, program, phase=phase % config.slot_spacing)
     issue = trace.issue(Engine.SAVE, 1)
-    assert trace.requests[0][0] == issue + vectors + 3
+    assert trace.requests[0][0] == issue + SAVE_ISSUE_TO_READ + vectors - 1 + SAVE_READ_TO_REQUEST
     assert np.diff(trace.taken).tolist() == [spacing] * 11
     acknowledged = trace.taken[-1] + config.channel_latency + 3
     assert trace.issue(Engine.SAVE, 2) == acknowledged + 1
-    assert trace.sync_local == [acknowledged + 2]
+    assert trace.sync_local == [acknowledged + 1 + SYNC_ISSUE_TO_RAISE]
     assert trace.issue(Engine.LOAD, 0) == trace.sync_local[0] + 3 + 1
     # The last vector is read when the last beat but one leaves for the port, and its own beat needs 2 more cycles.
     assert trace.issue(Engine.COMPUTE, 0) == trace.requests[-1][0] - 2
