@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compiler.constants import ConstantImage
 from compiler.errors import CompileError
+from compiler.fold import fold_inputs
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
 from compiler.fuse import Graph, fuse_mappings, place_concatenations
 from compiler.graph import Importer
@@ -94,6 +95,7 @@ class _Compilation:
         place_concatenations(self._graph, config)
         if fuse:
             fuse_mappings(self._graph)
+        fold_inputs(self._graph, set().union(*from_host), config)
         layers = sum(len(stage) for stage in self._graph.stages)
         words = layers + _PROGRAM_EXTRA_WORDS
         self._program_words = -(-words // config.words_per_beat) * config.words_per_beat

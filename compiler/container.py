@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import PackageError
-from compiler.layout import TensorPlacement
+from compiler.layout import Fold, TensorPlacement
 from compiler.package import Frame, HostSegment, LayerRecord, NetworkValue, Package, Stage
 from isa.configuration import ConfigurationError, PoolConfig
 from isa.instructions import WORD_BYTES
@@ -180,7 +180,15 @@ def _tensor(entry: dict[str, Any]) -> TensorPlacement:
         array=_count(entry["array"]),
         layer=_count(entry["layer"] + 1) - 1,
         stage=_count(entry["stage"]),
+        fold=_fold(entry["fold"]),
     )
+
+
+def _fold(entry: dict[str, Any] | None) -> Fold | None:
+    if entry is None:
+        return None
+    pairs = {name: (_count(pair[0]), _count(pair[1])) for name, pair in entry.items() if name != "pad_value"}
+    return Fold(**pairs, pad_value=int(entry["pad_value"]))
 
 
 def _layer(entry: dict[str, Any]) -> LayerRecord:

@@ -61,7 +61,7 @@ class Lowering:
         return outermost, block + offset
 
     def _blocks(self, name: str) -> int:
-        return -(-self._graph.tensors[name].dimensions[0] // self._config.array)
+        return -(-self._graph.tensors[name].lying[0] // self._config.array)
 
     def _writers(self) -> dict[str, tuple[int, int]]:
         """(layer, stage) that completes each tensor's memory; layer -1: the host, before the stage."""
@@ -91,7 +91,7 @@ class Lowering:
             if name not in self._graph.tensors:
                 return
             root, _ = self._slot(name)
-            dimensions = self._graph.tensors[root].dimensions
+            dimensions = self._graph.tensors[root].lying
             vectors = self._blocks(root) * dimensions[1] * dimensions[2]
             known = result.setdefault(root, Lifetime(vectors, time, time))
             known.birth, known.death = min(known.birth, time), max(known.death, time)
@@ -109,7 +109,7 @@ class Lowering:
 
     def _map(self, name: str) -> FeatureMap:
         root, block = self._slot(name)
-        _, rows, columns = self._graph.tensors[name].dimensions
+        _, rows, columns = self._graph.tensors[name].lying
         address = TENSOR_BIT + self._places[root] + block * rows * columns
         return FeatureMap(address, self._blocks(name), rows, columns)
 
@@ -131,6 +131,7 @@ class Lowering:
                     self._config.array,
                     layer,
                     stage,
+                    tensor.fold,
                 )
             )
         return tuple(result)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.layout import Fold
 from isa.arithmetic import AddParameters
 from isa.instructions import Reduction
 
@@ -30,6 +31,12 @@ class Tensor:
     source: str
     scale: float = 1.0
     zero_point: int = 0
+    fold: Fold | None = None
+
+    @property
+    def lying(self) -> tuple[int, int, int]:
+        """(channels, rows, columns) of what lies in memory: `dimensions`, or their folded form."""
+        return self.fold.dimensions(self.dimensions[0]) if self.fold else self.dimensions
 
 
 @dataclass(frozen=True, eq=False)

@@ -175,11 +175,11 @@ def test_relu_and_clip_become_bounds_of_the_layer_before(operator: str) -> None:
 
 def test_wide_maps_and_large_kernels_are_cut_into_columns_rows_and_taps() -> None:
     network = NetworkBuilder()
-    x = network.input((1, 3, 4, 1500))
+    x = network.node("MaxPool", [network.input((1, 3, 4, 1500))], kernel_shape=[1, 1])
     y = network.conv(x, (0.1, 3), random_int8(GENERATOR, (5, 3, 3, 3)), ONE, (2.0, 5), pads=[1] * 4)
     assert_exact(network.model(y), SMALL, {"x": random_int8(GENERATOR, (1, 3, 4, 1500))}, 3)
     network = NetworkBuilder()
-    x = network.input((1, 3, 60, 70))
+    x = network.node("MaxPool", [network.input((1, 3, 60, 70))], kernel_shape=[1, 1])
     y = network.conv(x, (0.1, 3), random_int8(GENERATOR, (2, 3, 50, 66)), ONE, (90.0, 5))
     assert_exact(network.model(y), SMALL, {"x": random_int8(GENERATOR, (1, 3, 60, 70))}, 2)
 

@@ -98,6 +98,11 @@ def convolution(seed: int) -> Case:
     zero_x, zero_y = (int(zero) for zero in generator.integers(-128, 128, 2))
     network = NetworkBuilder()
     x = network.input((1, channels, *size))
+    if generator.random() < 0.75:  # else the host writes the input, folded where that saves passes
+        x = network.node("MaxPool", [x], kernel_shape=[1, 1])
+        features.add("from a layer")
+    else:
+        features.add("from the host")
     scales = weight_scales[0] if per_tensor else weight_scales
     y = network.conv(x, (0.05, zero_x), weights, np.asarray(scales), (scale_y, zero_y), bias, **attributes)
     if generator.random() < 0.2:
@@ -268,6 +273,7 @@ FEATURES = {
     convolution: {
         "dense", "grouped", "depthwise", "pads", "same_upper", "same_lower", "valid", "dilated", "odd",
         "uneven padding", "extreme bias", "extreme scale", "per tensor", "relu", "leaky relu", "stride3", "kernel7",
+        "from a layer", "from the host",
     },
     pooling: {"maximum", "average", "global", "padding", "ceil mode", "include pad"},
     addition: {"constant", "same", "two inputs", "sigmoid"},
