@@ -196,7 +196,7 @@ class ComputeTiming:
 
     def next_cycle(self, cycle: int) -> int | None:
         """First cycle behind `cycle` in which something changes by itself."""
-        candidates = [self.queue.next_cycle(cycle), self._job.last + 1, self._job.reads_to + 1]
+        candidates = [self.queue.next_cycle(cycle), self._job.first, self._job.last + 1, self._job.reads_to + 1]
         if self._pending is not None:
             candidates.append(self._pending[1] + fill_cycles(self.config.array))
         if self._walk is not None:

@@ -241,6 +241,10 @@ class SaveTiming:
         self._free_from = 0
         self._complete: tuple[int, Beat] | None = None
         """A beat that waits for the port, and the cycle from which it could move."""
+        self._held: Beat | None = None
+        """A beat of one vector, which waits in the vector register."""
+        self._early = 0
+        """Vectors of the present beat that were read before the complete one left."""
         self._unacknowledged = 0
         self._quiet_from = 0
         """First cycle in which neither a beat nor an acknowledgement is under way."""
@@ -279,9 +283,9 @@ class SaveTiming:
         return raises
 
     def collect(self) -> None:
-        """Read on while no complete beat stands in the way; called behind an issue or a move."""
+        """Read the beat of the SAVE that has just issued, if none stands in the way."""
         if self._complete is None and self._reading is not None:
-            self._finish_beat(self._reads_from, self._reading, self._reading.vectors, None)
+            self._read_beat(self._reads_from, self._reading.vectors)
 
     def ready_beat(self, cycle: int) -> Beat | None:
         """The beat that may move to the request port in `cycle`."""
@@ -290,40 +294,51 @@ class SaveTiming:
         return None
 
     def moved(self, cycle: int) -> None:
-        """The complete beat has moved to the port in `cycle`."""
+        """The complete beat has moved to the port in `cycle`, and everything behind it moves on."""
         assert self._complete is not None
-        complete_from, _ = self._complete
+        self.busy.append((self._complete[0], cycle + 1))
         self._complete = None
         self._unacknowledged += 1
         self._moved_at = cycle
-        self.busy.append((complete_from, cycle + 1))
-        if self._reading is None:
-            return
-        # One vector of the beat behind was read before the pipeline stood still, if its turn came in time.
-        early = 1 if self._reads_from < complete_from else 0
-        left = self._reading.vectors - early
-        first = max(self._reads_from + early, cycle)
-        self._finish_beat(first, self._reading, left, cycle)
+        self._reads_from = max(self._reads_from, cycle)
+        if self._held is not None:
+            self._completes(cycle + 1, self._held)
+        elif self._reading is not None:
+            self._read_beat(self._reads_from, self._reading.vectors - self._early)
 
-    def _finish_beat(self, first: int, beat: Beat, left: int, moved: int | None) -> None:
-        """Read the last `left` vectors from cycle `first` on; the beat before moved in cycle `moved`."""
-        if left:
-            last_read = first + left - 1
-            complete = last_read + SAVE_READ_TO_REQUEST - 1
-        else:
-            assert moved is not None
-            last_read = self._reads_from
-            complete = moved + 1
-        self._complete = (complete, beat)
-        self.busy.append((self._reads_from, complete + 1))
-        self._reads_from = max(last_read + 1, moved or 0)
+    def _read_beat(self, first: int, left: int) -> None:
+        """Read the last `left` vectors of the present beat from cycle `first` on."""
+        beat = self._reading
+        assert beat is not None
+        last_read = first + left - 1
+        self.busy.append((first, last_read + 1))
+        self._next_beat(last_read)
+        self._completes(last_read + SAVE_READ_TO_REQUEST - 1, beat)
+
+    def _next_beat(self, last_read: int) -> None:
+        """The last vector of the present beat is read in cycle `last_read`: go on to the next, or end the SAVE."""
         save = self._save
         assert save is not None
+        self._reads_from = last_read + 1
         self._reading = next(self._beats, None)
         if self._reading is None:
             self._free_from = last_read + 1
             if save.post_compute:
                 self._to_compute.give(last_read)
+
+    def _completes(self, cycle: int, beat: Beat) -> None:
+        """A beat is complete from `cycle` on; a vector that is read before that waits in the vector register."""
+        self._complete = (cycle, beat)
+        self._held = None
+        self._early = 0
+        if self._reading is not None and self._reads_from < cycle:
+            self._early = 1
+            if self._reading.vectors == 1:
+                self._held = self._reading
+                self._early = 0
+                self._next_beat(self._reads_from)
+            else:
+                self._reads_from += 1
 
     def taken(self, slot: int) -> None:
         """The port's write was taken in the slot at `slot`."""

@@ -154,7 +154,13 @@ def _step(
     def load(buffer: Buffer, destination: int, columns: int, rows: int = 1, planes: int = 1) -> Load:
         address = source + random.randint(0, 1500)
         return Load(
-            core=core, buffer=buffer, destination=destination, address=address, columns=columns, rows=rows, planes=planes
+            core=core,
+            buffer=buffer,
+            destination=destination,
+            address=address,
+            columns=columns,
+            rows=rows,
+            planes=planes,
         )
 
     kind = random.choice([Conv, Conv, Conv, Pool, Add, Lookup])
