@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from isa.encoding import encode_program
 from isa.instructions import End
 from isa.registers import Fault, Register, TenantState
 from tests.rtl.shell_bench import MINI, WIDE, PoolConfig, Request, ShellBench
@@ -134,6 +135,20 @@ def test_a_fetch_goes_before_the_request_of_the_core() -> None:
     slots = [cycle for cycle in range(begin, begin + 100) if slot_core(MINI, cycle, 0) == 2]
     assert [(cycle - 2, beat) for cycle, _, _, beat in bench.accesses[-5:]] == list(
         zip(slots, [8, 9, 10, 11, 28], strict=False)
+    )
+
+
+def test_nothing_is_fetched_beyond_the_window() -> None:
+    bench = ShellBench(MINI)
+    bench.settle()
+    bench.place(8, bytes(96) + encode_program([End(barriers=1)]))
+    bench.admit(1, 8, 4, [2])
+    bench.cores[2].requests.extend(Request(beat) for beat in range(3))
+    begin = bench.start(1, 6)
+    bench.run(100)
+    slots = [cycle for cycle in range(begin, begin + 100) if slot_core(MINI, cycle, 0) == 2]
+    assert [(cycle - 2, beat) for cycle, _, _, beat in bench.accesses[-4:]] == list(
+        zip(slots, [11, 8, 9, 10], strict=False)
     )
 
 

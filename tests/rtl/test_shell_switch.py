@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from isa.instructions import ConfigSave, End
-from isa.registers import COMMAND_CYCLES, IDENTIFICATION, Command, CoreState, Register, Result, TenantState
+from isa.registers import COMMAND_CYCLES, IDENTIFICATION, Command, CoreState, Fault, Register, Result, TenantState
 from rtl.context_switch import switch_cycles
 from rtl.sizes import SCRUB_MARGIN_CYCLES
 from tests.rtl.shell_bench import MINI, WIDE, PoolConfig, Request, ShellBench
@@ -187,6 +187,23 @@ def test_a_core_being_drained_is_mapped_no_more_but_still_counts_as_held() -> No
     bench.run_until(lambda: bench.core_state(2) == CoreState.FREE)
     bench.accept(Command.STOP, tenant=1)
     assert bench.tenant_state(1) == TenantState.STOPPED
+
+
+def test_an_instruction_for_a_core_being_drained_faults() -> None:
+    bench = settled()
+    bench.admit(1, 8, 16, [1, 2])
+    bench.place(8, [ConfigSave(core=1)] + [ConfigSave(core=0)] * 20)
+    bench.cores[2].gives_credit = False
+    bench.cores[1].gives_credit = False
+    bench.start(1)
+    bench.run(200)
+    assert len(bench.cores[1].instructions) == MINI.queue_instructions
+    bench.accept(Command.REVOKE, core=1)
+    bench.run(10)
+    assert len(bench.cores[1].instructions) == MINI.queue_instructions
+    assert bench.tenant_state(1) == TenantState.FAULTED
+    assert bench.read(Register.TENANT_FAULT) == Fault.UNMAPPED_CORE
+    assert bench.read(Register.TENANT_FAULT_ADDRESS) == 1 + MINI.queue_instructions
 
 
 def test_credits_and_arrivals_are_fresh_after_a_switch() -> None:
