@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-
-from compiler.errors import CompileError
 
 NOBODY = -1
 """`last_user` of an entry that nothing has read yet."""
@@ -20,6 +18,11 @@ class Entry:
     size: int
     last_user: int
 
+    @property
+    def end(self) -> int:
+        """First vector behind the entry."""
+        return self.place + self.size
+
 
 class Ring:
     """A buffer that is filled in a circle, oldest contents first to go, and that knows what lies in it.
@@ -27,8 +30,7 @@ class Ring:
     Places low..high-1 are used, from `head` on.
     """
 
-    def __init__(self, name: str, low: int, high: int, head: int | None = None) -> None:
-        self._name = name
+    def __init__(self, low: int, high: int, head: int | None = None) -> None:
         self._low = low
         self._high = high
         self._head = low if head is None else head
@@ -39,25 +41,33 @@ class Ring:
         """The entry of that key if it lies in the buffer."""
         return self._by_key.get(key)
 
-    def allocate(self, key: Hashable, size: int, user: int) -> tuple[Entry, list[Entry]]:
-        """Make room for `size` vectors: the new entry, and those that it replaces.
+    def allocate(
+        self, key: Hashable, size: int, may_replace: Callable[[Entry], bool]
+    ) -> tuple[Entry, list[Entry]] | None:
+        """Make room for `size` vectors: the new entry, and those that it replaces; None if there is no room.
 
-        Raises CompileError when the room is taken by something that `user` itself needs.
+        The room begins at the head, or at the first place behind it where all that lies there may be replaced.
         """
-        if size > self._high - self._low:
-            raise CompileError(f"{size} vectors do not fit the {self._name} buffer; this is an error of the compiler")
-        place = self._head if self._head + size <= self._high else self._low
-        kept: list[Entry] = []
-        replaced: list[Entry] = []
-        for entry in self._entries:
-            overlaps = entry.place < place + size and place < entry.place + entry.size
-            (replaced if overlaps else kept).append(entry)
+        for place in self._candidates(size):
+            replaced = [entry for entry in self._entries if entry.place < place + size and place < entry.end]
+            if all(may_replace(entry) for entry in replaced):
+                break
+        else:
+            return None
         for entry in replaced:
-            if entry.last_user == user:
-                raise CompileError(f"the {self._name} buffer is too small for what one instruction reads")
             del self._by_key[entry.key]
+            self._entries.remove(entry)
         fresh = Entry(key, place, size, NOBODY)
-        self._entries = [*kept, fresh]
+        self._entries.append(fresh)
         self._by_key[key] = fresh
         self._head = place + size
         return fresh, replaced
+
+    def _candidates(self, size: int) -> Iterator[int]:
+        """Places to try: the head, ends of entries behind it, the start, ends of entries before it."""
+        ends = sorted(entry.end for entry in self._entries)
+        behind = [end for end in ends if end > self._head]
+        before = [end for end in ends if end < self._head]
+        for place in (self._head, *behind, self._low, *before):
+            if place + size <= self._high:
+                yield place

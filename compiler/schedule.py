@@ -103,14 +103,14 @@ class _Scheduler:
         self._load_numbers: dict[tuple[Buffer, Hashable], int] = {}
         zone, half = weights_zone(config), config.parameters_vectors // 2
         end = config.weights_vectors
-        weights = Ring("weights", 0, end - zone) if parity == 0 else Ring("weights", zone, end, head=end - zone)
+        weights = Ring(0, end - zone) if parity == 0 else Ring(zone, end, head=end - zone)
         self._rings = {
-            Buffer.FEATURES: Ring("features", 0, config.features_vectors),
+            Buffer.FEATURES: Ring(0, config.features_vectors),
             Buffer.WEIGHTS: weights,
-            Buffer.PARAMETERS: Ring("parameters", parity * half, parity * half + half),
-            Buffer.TABLE: Ring("table", 0, TABLE_VECTORS),
+            Buffer.PARAMETERS: Ring(parity * half, parity * half + half),
+            Buffer.TABLE: Ring(0, TABLE_VECTORS),
         }
-        self._outputs = Ring("output", 0, config.output_vectors)
+        self._outputs = Ring(0, config.output_vectors)
         self._prefetch({Buffer.WEIGHTS: zone, Buffer.PARAMETERS: half})
         self._prefetched = len(self._loads)
         for number in range(len(steps)):
@@ -154,7 +154,9 @@ class _Scheduler:
         item = _ComputeItem(step, places, bank, needs_load)
         if step.output:
             save = len(self._saves)
-            entry, replaced = self._outputs.allocate(save, step.output.vectors, number)
+            room = self._outputs.allocate(save, step.output.vectors, lambda _: True)
+            assert room is not None, "a tile of output fits half the buffer"
+            entry, replaced = room
             item.waits_for_save = max((old.last_user for old in replaced), default=NOBODY)
             places["output"] = entry.place
             entry.last_user = save
@@ -163,13 +165,18 @@ class _Scheduler:
 
     def _load(self, operand: Operand, user: int, position: int) -> Entry:
         """Lay out the load of an operand for step `user`."""
-        entry, replaced = self._rings[operand.buffer].allocate(operand.key, operand.region.vectors, user)
-        waits_for = max((self._free_after(operand.buffer, old) for old in replaced), default=NOBODY)
-        if waits_for >= user != NOBODY:
+
+        def may_replace(entry: Entry) -> bool:
+            return self._free_after(operand.buffer, entry) < max(user, 0)
+
+        room = self._rings[operand.buffer].allocate(operand.key, operand.region.vectors, may_replace)
+        if room is None:
             raise CompileError(
                 f"pool {self._config.name!r}: the {operand.buffer.name.lower()} buffer is too small to be refilled "
                 "while a core computes; make it larger (parameters: at least 8 blocks of 8 vectors)"
             )
+        entry, replaced = room
+        waits_for = max((self._free_after(operand.buffer, old) for old in replaced), default=NOBODY)
         position = max(position, waits_for + 1, self._loads[-1].position if self._loads else 0)
         self._load_numbers[operand.buffer, operand.key] = len(self._loads)
         self._loads.append(_LoadItem(operand.buffer, entry.place, operand.region, position, waits_for))
