@@ -1,0 +1,106 @@
+"""Tiles cover every output once; tokens suffice in any order of execution, and never more than they must."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from adversary import Adversary, dispatched
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_networks import image, network, package
+from test_single_layers import addition, concatenation, convolution, pooling
+
+from compiler.compile import compile_model
+from compiler.golden import Golden
+from compiler.machine import BlockWork, Drain, FeatureMap, OutputPart, WindowLayer
+from compiler.package import Package
+from compiler.tiling import window_work
+from isa.configuration import NAMED_POOLS, PoolConfig
+from isa.core_state import WindowMemory
+from isa.instructions import CoreInstruction, SyncRaise, SyncWait
+from isa.interpreter import tokens_given, tokens_taken
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_tiles_cover_every_output_exactly_once(data: st.DataObject) -> None:
+    draw = data.draw
+    config = NAMED_POOLS[draw(st.sampled_from(["tiny", "small", "paper"]))]
+    rows, columns, inputs, outputs = (draw(st.integers(1, top)) for top in (40, 40, 9, 9))
+    kernel, stride = (draw(st.integers(1, 5)), draw(st.integers(1, 5))), draw(st.integers(1, 2))
+    source = FeatureMap(0, inputs, rows * stride + kernel[0], columns * stride + kernel[1])
+    layer = WindowLayer(
+        "layer", source, FeatureMap(0, outputs, rows, columns), kernel, (stride, stride), (1, 1), (0, 0), 0, None,
+        tuple(BlockWork(0, inputs, 0, 0) for _ in range(outputs)), (OutputPart(0, rows, 0, columns),), Drain(),
+    )  # fmt: skip
+    cores = draw(st.integers(1, config.cores))
+    covered: Counter[tuple[int, int, int]] = Counter()
+    for work in window_work(layer, cores, config):
+        for tile, block in work:
+            assert tile.pixels <= config.accumulator_pixels
+            for row in range(tile.first_row, tile.end_row):
+                for column in range(tile.first_column, tile.end_column):
+                    covered[block, row, column] += 1
+    assert len(covered) == rows * columns * outputs and set(covered.values()) == {1}
+
+
+def run_adversary(compiled: Package, model: onnx.ModelProto, config: PoolConfig, cores: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    inputs = {
+        value.name: image(seed % 10)
+        if value.dtype == "float32"
+        else generator.integers(-128, 128, value.shape, np.int8)
+        for value in compiled.inputs
+    }
+    window = np.zeros(compiled.window_bytes, np.uint8)
+    window[: len(compiled.static)] = np.frombuffer(compiled.static, np.uint8)
+    for write in compiled.quantise_input(inputs):
+        window[write.offset : write.offset + len(write.data)] = np.frombuffer(write.data, np.uint8)
+    memory = WindowMemory(config, window)
+    Adversary(compiled, config, cores, memory, seed).run()
+    found = compiled.read_outputs(np.ascontiguousarray(memory.read(0, compiled.window_bytes)[0]))
+    expected = Golden(model).tensors(inputs)
+    assert all((found[name] == expected[name]).all() for name in found)
+
+
+@pytest.mark.parametrize(("pool", "cores"), [("small", 1), ("small", 3), ("tiny", 2)])
+@pytest.mark.parametrize("name", ["lenet", "resnet8", "mobilenet"])
+def test_networks_survive_any_order_of_execution(name: str, pool: str, cores: int) -> None:
+    run_adversary(package(name, pool), network(name), NAMED_POOLS[pool], cores, cores)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([convolution, pooling, addition, concatenation]))
+def test_layers_survive_any_order_of_execution(seed: int, generate: object) -> None:
+    assert callable(generate)
+    case = generate(seed)
+    config = NAMED_POOLS[case.pool]
+    compiled = compile_model(case.model, config, [case.cores])
+    run_adversary(compiled, case.model, config, case.cores, seed)
+
+
+@pytest.mark.parametrize(("pool", "cores"), [("small", 1), ("small", 4), ("tiny", 2), ("paper", 11)])
+@pytest.mark.parametrize("name", ["lenet", "resnet8", "mobilenet"])
+def test_every_token_and_barrier_is_given_before_it_is_taken(name: str, pool: str, cores: int) -> None:
+    """In the order of dispatch: then no queue, however short, and no order of the engines can deadlock."""
+    tokens: Counter[object] = Counter()
+    raised: Counter[int] = Counter()
+    waited: Counter[int] = Counter()
+    for instruction in dispatched(package(name, pool), cores):
+        if not isinstance(instruction, CoreInstruction):
+            continue
+        for edge in tokens_taken(instruction):
+            tokens[instruction.core, edge] -= 1
+            assert tokens[instruction.core, edge] >= 0
+        for edge in tokens_given(instruction):
+            tokens[instruction.core, edge] += 1
+            assert tokens[instruction.core, edge] < 64
+        if isinstance(instruction, SyncRaise):
+            raised[instruction.core] += 1
+        if isinstance(instruction, SyncWait):
+            assert min(raised[core] for core in range(cores)) > waited[instruction.core]
+            waited[instruction.core] += 1
+    assert not any(tokens.values()) and raised == waited
