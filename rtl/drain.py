@@ -252,7 +252,7 @@ def drain_results(
 
     # Operands: pair up, then group by group.
     held_b = scrub.kept(features, sequence.operand_reads_b, "held_b")
-    pair_b = scrub.kept(held_b, sequence.operand_arrives, "operand_b")
+    pair_b = scrub.stage(held_b, "operand_b")  # b changes every S cycles, the pair needs it for G <= S
     pair_a = scrub.kept(features, sequence.operand_arrives, "operand_a")
     ends = scrub.kept(sequence.operand_ends, sequence.operand_arrives, "operand_is_last")
     valid = scrub.register(1, "operand_valid")

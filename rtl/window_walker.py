@@ -194,7 +194,8 @@ def window_walker(
     first_cycle = scrub.stage(starts_pass, "first_cycle")
     row, column, index, pixel, streaming = _pixels(config, scrub, settings, upcoming, starts_pass)
 
-    is_inside = ~row[-1] & (row[:-1] < settings.input_rows) & ~column[-1] & (column[:-1] < settings.input_columns)
+    # A negative coordinate, read as unsigned, exceeds every tile.
+    is_inside = (row < settings.input_rows) & (column < settings.input_columns)
     reads = walking & streaming
     return Walker(
         pending=pending,
