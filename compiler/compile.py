@@ -16,7 +16,7 @@ from compiler.errors import CompileError
 from compiler.fold import fold_inputs
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
 from compiler.fuse import Graph, fuse_mappings, place_concatenations
-from compiler.graph import Importer
+from compiler.graph import Imported, Importer
 from compiler.lower import Lowering
 from compiler.network import Network, read_model
 from compiler.package import Frame, LayerRecord, NetworkValue, Package, Stage
@@ -54,11 +54,7 @@ def compile_model(
     imported = importer.import_nodes()
     division = divide(network, imported)
     if not any(division.stages):
-        reasons = sorted({entry.reason for entry in imported if entry.reason})[:3]
-        raise CompileError(
-            f"no node of {network.name!r} can run on the cores ({'; '.join(reasons)}): the compiler takes int8 "
-            "QOperator networks; quantise a float network first (--calibrate IMAGES.npz)"
-        )
+        raise CompileError(_nothing_to_do(network, imported))
     return _Compilation(network, importer, division, config, fuse).package(
         counts, report, explanations(network, imported, division)
     )
@@ -68,6 +64,20 @@ def _digest(model: str | Path | onnx.ModelProto) -> str:
     """SHA-256 of the network's file, or of its serialised form."""
     content = model.SerializeToString() if isinstance(model, onnx.ModelProto) else Path(model).read_bytes()
     return hashlib.sha256(content).hexdigest()
+
+
+def _nothing_to_do(network: Network, imported: list[Imported]) -> str:
+    operators = {node.op_type for node in network.nodes}
+    if operators & {"Conv", "Gemm", "MatMul"} and "DequantizeLinear" in operators:
+        return (
+            f"{network.name!r} is in QDQ format, whose results depend on how ONNX Runtime fuses it: quantise the float "
+            "network with --calibrate IMAGES.npz, or with quant_format=QuantFormat.QOperator"
+        )
+    reasons = sorted({entry.reason for entry in imported if entry.reason})[:3]
+    return (
+        f"no node of {network.name!r} can run on the cores ({'; '.join(reasons)}): the compiler takes int8 QOperator "
+        "networks; quantise a float network first (--calibrate IMAGES.npz)"
+    )
 
 
 class _Compilation:
