@@ -51,7 +51,7 @@ class CheckResult:
 
 
 class Reference:
-    """ONNX Runtime on the int8 network of a package, giving every tensor of its int8 part.
+    """ONNX Runtime on the int8 network of a package, giving every tensor that the package's layers write.
 
     Raises HypervisorError when `model` is no readable network or not the one that the package was compiled from.
     """
@@ -67,7 +67,7 @@ class Reference:
             raise HypervisorError(f"--check {model}: {_first_line(problem)}") from None
         produced = {name for node in network.graph.node for name in node.output}
         produced |= {value.name for value in network.graph.input}
-        self.names = [tensor.name for tensor in package.tensors if tensor.name in produced]
+        self.names = [tensor.name for tensor in package.tensors if tensor.name in produced and tensor.layer >= 0]
         if not self.names:
             raise HypervisorError(
                 f"--check {model}: it has none of the tensors of package {package.name!r}; give the int8 network that "
@@ -102,7 +102,8 @@ def compare(
     missing: set[str] = set()
     for number, (image, found) in enumerate(zip(images, captured, strict=True)):
         expected = reference.tensors(image)
-        for tensor in sorted(package.tensors, key=lambda tensor: tensor.layer):
+        written = [tensor for tensor in package.tensors if tensor.layer >= 0]
+        for tensor in sorted(written, key=lambda tensor: tensor.layer):
             if tensor.name not in expected or tensor.name not in found:
                 missing.add(tensor.name)
                 continue

@@ -146,8 +146,6 @@ class _Runner:
             self.result.captured.append({})
         for write in self._inference.before(self.stage, self._read):
             self.hypervisor.write(self.tenant, write.offset, write.data)
-        if self.capture and self.stage == 0:
-            self._capture_layer(-1)
         program = self.job.package.program(len(self.job.cores), self._first_layer)
         self.hypervisor.write(self.tenant, program.offset_bytes, program.words)
         return program.start_word

@@ -164,8 +164,8 @@ NAMED_POOLS: dict[str, PoolConfig] = {
             fetch_beats=8, memory_beats=1 << 16, host_revolutions=16,
         ),
         _named(
-            name="small", cores=4, array=8, tenants=4, channels=1, beat_bytes=32, features_vectors=2048,
-            weights_vectors=2048, parameters_vectors=128, output_vectors=1024, accumulator_pixels=512, lanes=4,
+            name="small", cores=4, array=8, tenants=4, channels=1, beat_bytes=32, features_vectors=512,
+            weights_vectors=512, parameters_vectors=128, output_vectors=128, accumulator_pixels=64, lanes=4,
             fetch_beats=16, memory_beats=1 << 17, host_revolutions=16,
         ),
         _named(name="paper", **_PAPER),
