@@ -17,7 +17,7 @@ engines, and together in docs/microarchitecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import pyrtl
 from pyrtl import WireVector, concat_list
@@ -141,7 +141,8 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     return outputs
 
 
-def _bits(wires: object) -> WireVector:
+def _bits(wires: Iterable[WireVector]) -> WireVector:
+    """One-bit wires side by side, the first one in bit 0."""
     return concat_list(list(wires))
 
 
