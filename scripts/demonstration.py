@@ -76,7 +76,10 @@ def report(jobs: list[Job], result: RunResult, title: str, pool: PoolConfig) -> 
         utilisation = macs / (outcome.cycles * len(job.cores) * pool.macs_per_cycle)
         difference = outcome.cycles - alone
         rows.append(
-            [f"{tenant}: {name}", len(job.cores), outcome.cycles, utilisation, check.compared, check.mismatches, difference]
+            [
+                f"{tenant}: {name}", len(job.cores), outcome.cycles, utilisation, check.compared, check.mismatches,
+                difference,
+            ]
         )  # fmt: skip
         wrong += check.mismatches + len(check.missing) + abs(difference) + (outcome.fault is not None)
     columns = (
