@@ -127,3 +127,21 @@ def test_a_revoked_core_is_waited_for_no_more() -> None:
     bench.run(4)
     assert bench.cores[0].released == [ordered + COMMAND_CYCLES + 2]
     assert not bench.cores[2].released
+
+
+def test_no_barrier_completes_while_the_tenant_is_paused_or_done() -> None:
+    bench = waiting({1: [0, 2]})
+    bench.accept(Command.PAUSE, tenant=1)
+    for _ in range(2):
+        arrive(bench, 0, 2)
+        bench.run(10)
+    assert bench.show("tenant1_progress") == TenantState.PAUSED
+    assert bench.show("tenant1_barriers") == 1
+    bench.accept(Command.RESUME)
+    bench.run(10)
+    assert bench.show("tenant1_barriers") == 2
+    for _ in range(2):
+        arrive(bench, 0, 2)
+        bench.run(20)
+    assert bench.show("tenant1_progress") == TenantState.DONE
+    assert bench.show("tenant1_barriers") == 3

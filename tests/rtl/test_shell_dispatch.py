@@ -227,6 +227,31 @@ def test_end_waits_for_its_barriers() -> None:
     assert len(bench.cores[1].released) == 2
 
 
+def test_two_tenants_with_the_same_virtual_index_reach_their_own_cores() -> None:
+    bench = ShellBench(MINI)
+    bench.settle()
+    for tenant, cores in ((0, [3, 1]), (2, [0, 2])):
+        bench.place(8 + 32 * tenant, words_to_bytes([marked(index % 2, 10 * tenant + index) for index in range(8)]))
+        bench.admit(tenant, 8 + 32 * tenant, 8, cores)
+        bench.start(tenant)
+    bench.run(300)
+    marks = [[word >> 12 for _, word, _ in script.instructions] for script in bench.cores]
+    assert marks == [[20, 22, 24, 26], [1, 3, 5, 7], [21, 23, 25, 27], [0, 2, 4, 6]]
+
+
+@pytest.mark.parametrize("offset", range(6))
+def test_nothing_is_sent_once_the_tenant_shows_faulted(offset: int) -> None:
+    bench = running(MINI, [marked(0, index) for index in range(100)], [0, 1, 2])
+    bench.run_until(lambda: len(bench.cores[0].instructions) == 2)
+    cycle = bench.cycle + offset
+    bench.cores[2].pulses[cycle] = {"fault_valid": 1, "fault_cause": Fault.TOKEN_OVERFLOW}
+    bench.run(30)
+    assert bench.show("tenant1_progress") == TenantState.FAULTED
+    sent = len(bench.cores[0].instructions)
+    assert all(seen <= cycle + 1 for seen, _, _ in bench.cores[0].instructions)
+    assert bench.show("tenant1_program_counter") == sent
+
+
 def test_a_program_can_run_again_from_done() -> None:
     bench = running(MINI, [marked(0, 1), End(), marked(0, 2), End()], [1])
     assert run_to_end(bench) == TenantState.DONE
