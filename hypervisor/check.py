@@ -60,19 +60,18 @@ class Reference:
         import onnx
         import onnxruntime
 
-        self._package = package
         try:
             network = onnx.load(str(model))
         except Exception as problem:
             raise HypervisorError(f"--check {model}: {_first_line(problem)}") from None
+        if package.network_digest and not same_network(package, model):
+            raise HypervisorError(
+                f"--check {model}: package {package.name!r} was not compiled from this file (their SHA-256 differ); give "
+                "the int8 network that it was compiled from"
+            )
         produced = {name for node in network.graph.node for name in node.output}
         produced |= {value.name for value in network.graph.input}
-        self.names = [tensor.name for tensor in package.tensors if tensor.name in produced and tensor.layer >= 0]
-        if not self.names:
-            raise HypervisorError(
-                f"--check {model}: it has none of the tensors of package {package.name!r}; give the int8 network that "
-                "the package was compiled from"
-            )
+        self.names = [tensor.name for tensor in package.tensors if tensor.name in produced]
         del network.graph.output[:]
         network.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.names)
         options = onnxruntime.SessionOptions()

@@ -20,7 +20,6 @@ from isa.registers import TenantState
 
 if TYPE_CHECKING:
     from compiler.host import Inference
-
     from compiler.package import Package
 
 Arrays = Mapping[str, NDArray[Any]]

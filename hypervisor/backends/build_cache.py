@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
 import hashlib
@@ -40,10 +41,27 @@ def content_hash(parts: Iterable[str | bytes | Path]) -> str:
     return digest.hexdigest()[:24]
 
 
-def sources_of(*packages: str) -> list[Path]:
-    """Every Python file of our packages `packages`, in a fixed order."""
+def sources_behind(*modules: str) -> list[Path]:
+    """The Python files of `modules` and of all modules of ours that they import, directly or not, in a fixed order."""
     root = Path(__file__).parent.parent.parent
-    return sorted(source for package in packages for source in (root / package).rglob("*.py"))
+    found: set[Path] = set()
+    waiting = [_source(root, module) for module in modules]
+    while waiting:
+        source = waiting.pop()
+        if source is None or source in found:
+            continue
+        found.add(source)
+        for node in ast.walk(ast.parse(source.read_bytes())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{name}" for name in names)]
+            waiting += [_source(root, name) for name in names]
+    return sorted(found)
+
+
+def _source(root: Path, module: str) -> Path | None:
+    path = root.joinpath(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
 
 
 def cached_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:

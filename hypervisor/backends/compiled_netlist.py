@@ -22,7 +22,7 @@ import numpy as np
 import pyrtl
 from numpy.typing import NDArray
 
-from hypervisor.backends.build_cache import cached_build, content_hash, sources_of
+from hypervisor.backends.build_cache import cached_build, content_hash, sources_behind
 from hypervisor.pool_port import PortError
 
 Limbs = NDArray[np.uint64]
@@ -164,7 +164,7 @@ def compile_netlist(description: str, elaborate: Callable[[], None]) -> Compiled
     `description` tells designs apart that the same sources of `rtl` and `isa` can build. Raises PortError when
     there is no C compiler.
     """
-    key = content_hash([description, version("pyrtl"), Path(__file__), *sources_of("rtl", "isa")])
+    key = content_hash([description, version("pyrtl"), Path(__file__), *sources_behind("rtl.pool", "rtl.core")])
 
     def build(directory: Path) -> None:
         with pyrtl.temp_working_block():

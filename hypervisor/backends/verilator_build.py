@@ -12,7 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from hypervisor.backends.build_cache import cached_build, content_hash, sources_of
+from hypervisor.backends.build_cache import cached_build, content_hash, sources_behind
 from hypervisor.pool_port import PortError
 from isa.configuration import PoolConfig
 
@@ -64,7 +64,7 @@ def ports_header(config: PoolConfig) -> str:
 
 
 def _exported(config: PoolConfig, exporter: Exporter, description: str) -> Path:
-    key = content_hash([description, repr(config), version("pyrtl"), *sources_of("rtl", "isa")])
+    key = content_hash([description, repr(config), version("pyrtl"), *sources_behind("rtl.export", "rtl.core")])
     return cached_build("verilog", key, lambda directory: exporter(config, directory))
 
 

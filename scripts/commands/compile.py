@@ -16,27 +16,43 @@ from scripts.commands.reporting import (
     pool_option,
     print_json,
     print_table,
+    replacing,
 )
 
 
 @click.command("compile")
 @click.argument("model")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The package to write (.ifp).")
+@click.option("--calibrate", metavar="IMAGES.npz", help="Quantise a float network first, with these images of yours.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="Fix the shape of an input.")
 @click.option("--cores", metavar="1,2,4", help="Numbers of cores to compile for.  [default: 1 to all of the pool]")
 @click.option("--no-fuse", is_flag=True, help="Write every intermediate tensor to memory, so that it can be checked.")
 @pool_option()
 @json_option
 def compile_command(
-    model: str, output: Path, shapes: tuple[str, ...], cores: str | None, no_fuse: bool, pool: PoolConfig, as_json: bool
+    model: str,
+    output: Path,
+    calibrate: str | None,
+    shapes: tuple[str, ...],
+    cores: str | None,
+    no_fuse: bool,
+    pool: PoolConfig,
+    as_json: bool,
 ) -> None:
-    """Compile MODEL, an int8 ONNX network, to a package that runs on any number of cores."""
+    """Compile MODEL, an int8 ONNX network (QOperator), to a package that runs on any number of cores.
+
+    A float network needs --calibrate; its int8 version is written beside the package, for `tenure run --check`.
+    """
     source = existing_file(model, "MODEL")
+    images = None if calibrate is None else existing_file(calibrate, "--calibrate")
     if not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no directory {output.parent}")
     core_counts = None if cores is None else _numbers(cores, f"--cores {cores}")
     if core_counts and max(core_counts) > pool.cores:
         raise InputError(f"--cores {cores}: pool {pool.name!r} has {pool.cores} cores")
+    fixed_shapes = dict(_shape(text) for text in shapes)
+    if images is not None:
+        source = _quantised(source, images, fixed_shapes, output.with_suffix(".int8.onnx"))
     from compiler.compile import compile_model
 
     with fraction_progress(f"compiling {source.name}") as progress:
@@ -46,12 +62,13 @@ def compile_command(
             core_counts=core_counts,
             fuse=not no_fuse,
             progress=progress,
-            shapes=dict(_shape(text) for text in shapes),
+            shapes=fixed_shapes,
         )
     package.save(output)
     result = {
         "network": package.name,
         "package": str(output),
+        "int8": str(source),
         "pool": pool.name,
         "layers": len(package.layers),
         "macs": package.macs,
@@ -66,6 +83,16 @@ def compile_command(
     print_table(f"{source} -> {output}", ("package", ""), rows)
     for line in package.explain():
         messages.print(f"host: {line}", highlight=False)
+
+
+def _quantised(source: Path, images: Path, shapes: dict[str, list[int]], target: Path) -> Path:
+    from compiler.quantise import quantise
+
+    with messages.status(f"quantising {source.name}"):
+        network = quantise(source, images, shapes)
+    with replacing(target) as file:
+        file.write(network.SerializeToString())
+    return target
 
 
 def _shape(text: str) -> tuple[str, list[int]]:

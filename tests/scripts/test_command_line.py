@@ -1,0 +1,183 @@
+"""The console command: results for scripts, and one paragraph with exit code 2 for everything that can be wrong."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isa.configuration import NAMED_POOLS
+from scripts.command_line import call
+
+NETWORKS = Path(__file__).parent.parent / "networks"
+LENET = NETWORKS / "lenet.int8.onnx"
+SMALL = NAMED_POOLS["small"]
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("packages") / "lenet.ifp"
+    assert call(["compile", str(LENET), "-o", str(path), "--cores", "1,2", "--no-fuse"]) == 0
+    return path
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
+    capsys.readouterr()
+    code = call([*map(str, arguments), "--json"])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    found = json.loads(captured.out)
+    assert isinstance(found, dict)
+    return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    assert call([*map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def images(count: int) -> np.ndarray:
+    archive = np.load(NETWORKS / "mnist_test.npz")
+    return archive["images"][:count, None].astype(np.float32) / np.float32(255)
+
+
+def test_two_tenants_run_at_the_same_time_bit_for_bit_and_as_fast_as_alone(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2):
+        np.save(tmp_path / f"input{number}.npy", images(2)[number : number + 1])
+    arguments: list[object] = ["run", f"{package}:1", f"{package}:2", "--backend", "model"]
+    for number in range(2):
+        arguments += ["--input", tmp_path / f"input{number}.npy", "--check", LENET]
+        arguments += ["--output", tmp_path / f"output{number}.npy"]
+    result = answer(capsys, *arguments)
+    assert set(result) >= {"pool", "backend", "cycles", "tenants"}
+    tenants = result["tenants"]
+    assert isinstance(tenants, list)
+    assert [tenant["cores"] for tenant in tenants] == [1, 2]
+    for tenant in tenants:
+        assert tenant["network"] == "lenet"
+        assert tenant["cycles"] == tenant["cycles_alone"] > 0
+        assert tenant["compared"] > 0
+        assert tenant["mismatches"] == 0
+        assert tenant["fault"] is None
+        assert 0 < tenant["utilisation"] <= 1
+    assert np.load(tmp_path / "output0.npy").shape == (1, 10)
+
+
+def test_a_leading_axis_of_n_makes_n_runs(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "three.npy", images(3))
+    out = tmp_path / "out.npy"
+    run = ["run", f"{package}:2", "--backend", "model", "--input", tmp_path / "three.npy", "--output", out]
+    tenant = answer(capsys, *run)["tenants"][0]  # type: ignore[index]
+    assert tenant["images"] == 3
+    assert np.load(out).shape[0] == 3
+    labels = np.load(NETWORKS / "mnist_test.npz")["labels"][:3]
+    assert (np.load(out).reshape(3, 10).argmax(axis=1) == labels).all()
+
+
+def test_compared_is_null_without_check(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tenant = answer(capsys, "run", f"{package}:1", "--backend", "model")["tenants"][0]  # type: ignore[index]
+    assert tenant["compared"] is None
+    assert tenant["mismatches"] is None
+
+
+def test_a_picture_of_the_engines_is_drawn(package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "timeline.svg"
+    answer(capsys, "trace", f"{package}:2", "--backend", "model", "-o", picture)
+    assert "<svg" in picture.read_text()
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_verilog_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = answer(capsys, "export", "--pool", "tiny", "-o", tmp_path / "verilog")["files"]
+    assert isinstance(files, dict)
+    assert {Path(name).name for name in files} == {"shell.v", "core.v", "pool.v"}
+    assert all(Path(name).stat().st_size == size for name, size in files.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explanation"),
+    [
+        (["compile", "nowhere.onnx", "-o", "x.ifp"], "MODEL nowhere.onnx: there is no such file"),
+        (["compile", str(LENET), "-o", "/nowhere/x.ifp"], "no directory /nowhere"),
+        (["compile", str(LENET), "-o", "x.ifp", "--cores", "two"], "--cores two"),
+        (["compile", str(LENET), "-o", "x.ifp", "--cores", "5"], "has 4 cores"),
+        (["compile", str(LENET), "-o", "x.ifp", "--shape", "3,3"], "--shape 3,3"),
+        (["compile", str(LENET), "-o", "x.ifp", "--pool", "huge"], "unknown pool 'huge'"),
+        (["compile", str(LENET)], "Missing option '-o'"),
+        (["run", "nowhere.ifp"], "nowhere.ifp: there is no such file"),
+        (["run", str(LENET)], "package"),
+        (["run"], "Missing argument"),
+        (["run", "x.ifp", "--backend", "abacus"], "'abacus' is not one of"),
+        (["trace", "x.ifp", "-o", "picture.doc"], "must end in"),
+        (["bench", "nothing"], "'nothing' is not"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_bad_input_is_explained(arguments: list[str], explanation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explanation in refused(capsys, *arguments)
+
+
+def test_packages_and_inputs_that_do_not_fit_are_explained(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: object) -> str:
+        return refused(capsys, "run", "--backend", "model", *arguments)
+
+    assert "has 4 cores" in run(f"{package}:2", f"{package}:3")
+    assert "at least one core" in run(f"{package}:0")
+    assert "not for 3" in run(f"{package}:3")
+    assert "compile it again with --pool tiny" in run(f"{package}:1", "--pool", "tiny")
+    assert "there are 2 inputs for 1 packages" in run(f"{package}:1", "--input", "a.npy", "--input", "b.npy")
+    assert "a.npy: there is no such file" in run(f"{package}:1", "--input", "a.npy")
+    assert "no directory /nowhere" in run(f"{package}:1", "--output", "/nowhere/y.npy")
+    assert "--check" in run(f"{package}:1", "--check", package)
+    assert "was not compiled from this file" in run(f"{package}:1", "--check", NETWORKS / "resnet8.int8.onnx")
+    assert "writes no waveforms" in run(f"{package}:1", "--vcd", tmp_path / "waves.vcd")
+    np.save(tmp_path / "wrong.npy", np.zeros((1, 3, 28, 28), np.float32))
+    assert "has shape [1, 3, 28, 28]" in run(f"{package}:1", "--input", tmp_path / "wrong.npy")
+    np.save(tmp_path / "bytes.npy", np.zeros((1, 1, 28, 28), np.uint8))
+    assert "holds uint8" in run(f"{package}:1", "--input", tmp_path / "bytes.npy")
+    (tmp_path / "text.npy").write_text("hello")
+    assert "no .npy or .npz file" in run(f"{package}:1", "--input", tmp_path / "text.npy")
+    cut = tmp_path / "cut.ifp"
+    cut.write_bytes(package.read_bytes()[:1000])
+    assert "cut.ifp" in run(f"{cut}:1")
+
+
+def test_an_interrupt_leaves_no_file_behind(tmp_path: Path) -> None:
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from scripts import command_line\n"
+        "from scripts.commands.reporting import replacing\n"
+        "import click\n"
+        "@click.command()\n"
+        "def slow():\n"
+        "    with replacing(Path(sys.argv[1]) / 'result') as file:\n"
+        "        file.write(b'half')\n"
+        "        print('writing', flush=True)\n"
+        "        time.sleep(60)\n"
+        "command_line.tenure.add_command(slow)\n"
+        "sys.exit(command_line.call(['slow']))\n"
+    )
+    root = Path(__file__).parent.parent.parent
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted" in messages
+    assert list(tmp_path.iterdir()) == []
