@@ -57,6 +57,18 @@ def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     return exposed
 
 
+def drop_unused_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove, in place, inputs that no node reads: exporters and optimisers leave some behind."""
+    read = {name for node in model.graph.node for name in node.input}
+    read |= {value.name for value in model.graph.output}
+    is_nested = any(attribute.g.node or attribute.graphs for node in model.graph.node for attribute in node.attribute)
+    if not is_nested:
+        kept = [value for value in model.graph.input if value.name in read]
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+    return model
+
+
 class Golden:
     """The reference results of one int8 network.
 
@@ -67,7 +79,7 @@ class Golden:
     def __init__(self, model: onnx.ModelProto | str | Path) -> None:
         check_host()
         loaded = model if isinstance(model, onnx.ModelProto) else onnx.load(str(model))
-        self._session = session(with_all_outputs(loaded))
+        self._session = session(drop_unused_inputs(with_all_outputs(loaded)))
         self._names = [output.name for output in self._session.get_outputs()]
 
     def tensors(self, inputs: Arrays) -> dict[str, NDArray[Any]]:

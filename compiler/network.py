@@ -78,6 +78,7 @@ def read_model(source: str | Path | onnx.ModelProto, shapes: Mapping[str, Sequen
             raise CompileError(f"{source} is no ONNX model: {error}") from None
     if not model.graph.node:
         raise CompileError(f"{source if not isinstance(source, onnx.ModelProto) else 'the model'} has no nodes")
+    golden.drop_unused_inputs(model)
     _fix_shapes(model, dict(shapes or {}))
     return model
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -20,6 +21,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from compiler.errors import CompileError
 from compiler.network import read_model
 
+OPSET, OLDEST_OPSET = 17, 13
+"""Operator set of the result where the network's is older than the oldest that can be quantised."""
+_IR_VERSION = 8
 MOST_IMAGES = 200
 """Images that calibration uses at most, evenly spread over those given."""
 
@@ -57,7 +61,7 @@ def quantise(
     inputs = _calibration_inputs(model, images)
     with tempfile.TemporaryDirectory() as folder:
         folded, result = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
-        _fold(_sums_as_additions(model), folded)
+        _fold(_modern(_sums_as_additions(model)), folded)
         quantize_static(
             folded,
             result,
@@ -92,6 +96,21 @@ def _sums_as_additions(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
+
+
+def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in an operator set that knows 8-bit poolings and scales for each channel."""
+    version = next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), OPSET)
+    if version >= OLDEST_OPSET:
+        return model
+    model.ir_version = max(model.ir_version, _IR_VERSION)  # older ones want every constant listed as an input
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter raises RuntimeError and its own kinds
+        raise CompileError(
+            f"the network uses operator set {version}, which is too old to quantise; converting it to {OPSET} fails "
+            f"({str(error).strip().splitlines()[0]}); export it anew with operator set {OPSET}"
+        ) from None
 
 
 def _fold(model: onnx.ModelProto, path: Path) -> None:
@@ -153,7 +172,7 @@ def _fitted(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: np.dt
     size = int(np.prod(shape))
     if not array.size or array[:1].size != size:
         raise CompileError(
-            f"--calibrate: the array for input {name!r} has shape {array.shape}; give [images, ...], at least one image, "
+            f"--calibrate: the array for input {name!r} has shape {array.shape}; give [images, ...], at least one, "
             f"each with the {size} values of {shape}"
         )
     return array.reshape(-1, *shape)
