@@ -44,10 +44,7 @@ def command_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     busy = [f"command_is_{stage}" for stage in ("read", *STAGES)]
     for index, first in enumerate(busy):
         for second in busy[index + 1 :]:
-            yield make(
-                config, "one command at a time", "command",
-                lambda s, first=first, second=second: s.any(s[first] == 0, s[second] == 0),
-            )  # fmt: skip
+            yield make(config, "one command at a time", "command", _exclude_each_other(first, second))
     for stage in STAGES:
         for core in range(config.cores):
             yield make(config, f"a GRANT {stage} finds its core FREE", "command", _grant_finds_free(stage, core))
@@ -60,6 +57,10 @@ def command_lemmas(config: PoolConfig) -> Iterator[Candidate]:
             yield make(config, f"a command {stage} suits the attachment", "command", _suits(stage, tenant))
         yield make(config, f"a command {stage} names a tenant", "command", _names_tenant(stage))
         yield make(config, f"an ATTACH {stage} brings an aligned window", "command", _window_fits(stage))
+
+
+def _exclude_each_other(first: str, second: str) -> Callable[[Sight], Term]:
+    return lambda s: s.any(s[first] == 0, s[second] == 0)
 
 
 def _grant_finds_free(stage: str, core: int) -> Callable[[Sight], Term]:

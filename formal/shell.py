@@ -76,7 +76,9 @@ class Sight:
         return self.logic.negate(claim)
 
     def low(self, value: Term, bits: int) -> Term:
-        """The lowest bits of a value."""
+        """The lowest bits of a value; 0 for no bits."""
+        if bits == 0:
+            return 0
         return self.logic.field(value, bits - 1, 0)
 
     def one_of(self, value: Term, numbers: Iterable[int]) -> Term:
@@ -120,7 +122,7 @@ class Sight:
         """The wheel named this core in the channel's slot `age` cycles ago."""
         bits = Sizes(self.config).core
         if bits == 0:
-            return self.logic.all([])
+            return self.all()
         place = (core + age + channel * self.config.slot_spacing) % self.config.cores
         return self.low(self.view["wheel_position"], bits) == place
 

@@ -17,7 +17,7 @@ from isa.instructions import WORD_BITS, Call, ConfigLoad, ConfigSave, ConfigTile
 from isa.registers import Command, CoreState, Register, TenantState
 from rtl.windows import Attachment
 
-_RARELY, _SOMETIMES, _OFTEN = 0.02, 0.2, 1.0
+_NEARLY_NEVER, _RARELY, _SOMETIMES, _OFTEN = 0.002, 0.02, 0.2, 1.0
 
 
 def host_and_programs(config: PoolConfig, system: TransitionSystem) -> Stimulus:
@@ -58,13 +58,13 @@ def _host(config: PoolConfig, state: State, generator: random.Random) -> Inputs:
 
 def _argument(config: PoolConfig, state: State, generator: random.Random) -> tuple[Register, int]:
     beats = config.fetch_beats
-    windows = config.memory_beats // beats
+    windows = max(8, config.memory_beats // beats)
     choices = {
         Register.ARGUMENT_TENANT: generator.randrange(config.tenants),
         Register.ARGUMENT_CORE: generator.randrange(config.cores),
         Register.ARGUMENT_VIRTUAL: generator.randrange(min(2, config.cores)),
         Register.ARGUMENT_BASE: beats * generator.randrange(windows),
-        Register.ARGUMENT_LIMIT: beats * generator.choice([1, 1, 2]),
+        Register.ARGUMENT_LIMIT: beats * generator.choice([1, 2, windows // 8]),
         Register.ARGUMENT_START: generator.choice([0, 0, 0, 1, 2, config.words_per_beat * beats - 1]),
     }
     weights = [4, 4, 4, 1, 1, 1]
@@ -85,19 +85,19 @@ def _orders(config: PoolConfig, state: State) -> Iterator[tuple[Command, float]]
         yield Command.ATTACH, _OFTEN
     if attached and core_states[core] == CoreState.FREE:
         taken = state["argument_virtual"] in [state[f"core{c}_virtual"] for c in own]
-        yield Command.GRANT, _SOMETIMES if taken else _OFTEN
+        yield Command.GRANT, _RARELY if taken or progress == TenantState.FAULTED else _OFTEN
     if held and progress in (0, TenantState.DONE):
         yield Command.START, _OFTEN
     if core_states[core] == CoreState.HELD and core in held:
-        yield Command.REVOKE, _OFTEN if progress == TenantState.FAULTED else _RARELY
+        yield Command.REVOKE, _OFTEN if progress == TenantState.FAULTED else _RARELY / 2
     if progress == TenantState.PAUSED:
         yield Command.RESUME, _SOMETIMES
     if progress == TenantState.RUNNING:
-        yield Command.PAUSE, _RARELY / 4
+        yield Command.PAUSE, _NEARLY_NEVER
     if attached and not own and progress:
         yield Command.STOP, _SOMETIMES
     if attachment == Attachment.STOPPED and not own:
-        yield Command.DETACH, _RARELY
+        yield Command.DETACH, _NEARLY_NEVER
 
 
 # ---- memory and cores
@@ -142,7 +142,7 @@ def _cores(config: PoolConfig, generator: random.Random) -> Inputs:
         ports = {
             "credit": generator.getrandbits(3) & generator.getrandbits(3),
             "request_valid": int(generator.random() < 0.3),
-            "request_address": generator.randrange(4 * config.fetch_beats),
+            "request_address": generator.randrange(config.fetch_beats),
             "sync_local": int(generator.random() < 0.02),
             "fault_valid": int(generator.random() < 0.0005),
         }
