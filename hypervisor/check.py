@@ -66,8 +66,8 @@ class Reference:
             raise HypervisorError(f"--check {model}: {_first_line(problem)}") from None
         if package.network_digest and not same_network(package, model):
             raise HypervisorError(
-                f"--check {model}: package {package.name!r} was not compiled from this file (their SHA-256 differ); give "
-                "the int8 network that it was compiled from"
+                f"--check {model}: package {package.name!r} was not compiled from this file (their SHA-256 differ); "
+                "give the int8 network that it was compiled from"
             )
         produced = {name for node in network.graph.node for name in node.output}
         produced |= {value.name for value in network.graph.input}
