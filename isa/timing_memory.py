@@ -311,7 +311,7 @@ class SaveTiming:
         beat = self._reading
         assert beat is not None
         last_read = first + left - 1
-        self.busy.append((first, last_read + 1))
+        self.busy.append((first, last_read + SAVE_READ_TO_REQUEST - 1))
         self._next_beat(last_read)
         self._completes(last_read + SAVE_READ_TO_REQUEST - 1, beat)
 
