@@ -132,6 +132,9 @@ def test_commands_are_refused_for_the_first_reason_that_applies_and_change_nothi
 
 def test_adjacent_windows_and_the_same_virtual_index_for_another_tenant_are_accepted() -> None:
     bench = one_running_one_stopped()
+    bench.accept(Command.ATTACH, tenant=0, base=0, limit=8)
+    bench.accept(Command.DETACH)
+    bench.run_until(lambda: bench.show("tenant0_attachment") == 0)
     bench.accept(Command.ATTACH, tenant=0, base=40, limit=88)
     bench.accept(Command.GRANT, tenant=0, core=0, virtual=1)
     bench.accept(Command.GRANT, tenant=2, core=3, virtual=1)
