@@ -32,7 +32,7 @@ def draw_timeline(
 ) -> None:
     """Write cycles first..end-1 as a picture of `file_format` (svg, png, pdf); `owners` names each core's tenant.
 
-    The lower panel shows a fiftieth of the time, around the middle, so that overlapping engines can be seen.
+    The lower panel shows a fiftieth of the time, where the engines are busiest, so that their overlap can be seen.
     Raises ValueError for a format that matplotlib does not know.
     """
     cores = sorted(owners)
@@ -42,7 +42,7 @@ def draw_timeline(
     whole, zoomed = figure.subplots(2, 1)
     _draw(whole, activity, owners, cores, colours, first, end)
     span = max(200, round((end - first) * ZOOM_SHARE))
-    zoom_first = max(first, (first + end - span) // 2)
+    zoom_first = _busiest(activity, first, end, span)
     zoom_end = min(end, zoom_first + span)
     whole.axvspan(zoom_first, zoom_end, color="0.85", zorder=0)
     _draw(zoomed, activity, owners, cores, colours, zoom_first, zoom_end)
@@ -52,6 +52,19 @@ def draw_timeline(
     handles = [Patch(color=colours[name], label=name) for name in names]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.savefig(file, format=file_format, dpi=150)
+
+
+def _busiest(activity: Sequence[ActivityInterval], first: int, end: int, span: int) -> int:
+    """The start of the stretch of `span` cycles in which the engines are busy for the most cycles together."""
+    starts = range(first, max(first + 1, end - span), max(1, span // 2))
+
+    firsts = np.array([item.first for item in activity])
+    ends = np.array([item.end for item in activity])
+
+    def busy(start: int) -> int:
+        return int(np.maximum(0, np.minimum(ends, start + span) - np.maximum(firsts, start)).sum())
+
+    return max(starts, key=busy)
 
 
 def _draw(

@@ -9,11 +9,15 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 KEPT_ENTRIES = 24
 """Entries of one kind that stay in the cache; the least recently used ones go."""
+
+ABANDONED_SECONDS = 86_400
+"""An unfinished entry of this age was left by a process that was killed."""
 
 
 def cache_directory() -> Path:
@@ -87,6 +91,9 @@ def cached_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 
 
 def _forget_oldest(folder: Path, newest: Path) -> None:
+    for path in folder.glob("unfinished-*"):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
     entries = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("unfinished-")]
     entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for entry in entries[KEPT_ENTRIES:]:

@@ -27,6 +27,8 @@ from isa.configuration import PoolConfig
 CONTROL_COLUMNS = 3
 """Columns of a control block: write enable, address, data; one row a cycle."""
 ENGINES = 3
+STEP_CYCLES = 1 << 13
+"""Longest step in one call of the simulator: an interrupt is noticed behind it."""
 HOST_PATIENCE_PERIODS = 4
 """Whole periods of the wheel within which the host must get a slot and its response."""
 
@@ -108,7 +110,7 @@ class RtlPort(ABC):
         """See PoolPort."""
         nothing = np.zeros((0, CONTROL_COLUMNS), np.uint32)
         while cycles > 0:
-            block = min(cycles, 1 << 16)
+            block = min(cycles, STEP_CYCLES)
             self._advance(nothing, block)
             self._report()
             cycles -= block

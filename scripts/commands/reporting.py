@@ -21,8 +21,11 @@ from isa.configuration import NAMED_POOLS, PoolConfig, load_pool
 
 DEFAULT_POOL = "small"
 DEFAULT_BACKEND = "pyrtl"
-QUIET_SECONDS = 1.0
-"""Nothing is shown for what takes no longer."""
+
+REFRESH_SECONDS = 0.1
+"""Time between two updates of a bar."""
+PLAIN_WIDTH = 120
+"""Columns of a table that does not go to a terminal."""
 
 messages = Console(stderr=True, soft_wrap=True)
 """For people: progress and notes."""
@@ -68,10 +71,16 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     """The command's result for people, on standard output."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        heading = column.replace("_", " ")
+        table.add_column(
+            heading, justify="left" if index == 0 else "right", overflow="ellipsis" if index == 0 else "fold"
+        )
     for row in rows:
         table.add_row(*[_shown(value) for value in row])
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    console.print(table)
 
 
 def _shown(value: object) -> str:
@@ -88,32 +97,31 @@ def _shown(value: object) -> str:
 def fraction_progress(what: str) -> Iterator[Callable[[float, str], None]]:
     """A bar for work that knows its fraction: call with (0..1, step)."""
     with _progress(BarColumn(), TextColumn("{task.percentage:>3.0f} %")) as bar:
-        task = bar.add_task(what, total=1.0, visible=False)
-        began = time.monotonic()
+        task = bar.add_task(what, total=1.0)
 
         def advance(fraction: float, step: str = "") -> None:
-            visible = time.monotonic() - began > QUIET_SECONDS
-            bar.update(task, completed=fraction, description=f"{what}: {step}" if step else what, visible=visible)
+            bar.update(task, completed=fraction, description=f"{what}: {step}" if step else what)
 
         yield advance
 
 
 @contextlib.contextmanager
-def cycle_progress(what: str, expected_cycles: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar for simulated time: call with the cycle reached."""
+def cycle_progress(preparing: str, running: str, expected_cycles: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar for simulated time, first `preparing`, then `running`: call with the cycle reached."""
     with _progress(BarColumn(), TextColumn("{task.fields[cycles]}")) as bar:
-        task = bar.add_task(what, total=expected_cycles or None, visible=False, cycles="")
-        began = time.monotonic()
+        task = bar.add_task(preparing, total=None, cycles="")
+        began: float | None = None
         shown = 0.0
 
         def advance(cycle: int) -> None:
-            nonlocal shown
+            nonlocal began, shown
             now = time.monotonic()
-            if now - shown < 0.1:
+            began = began or now
+            if now - shown < REFRESH_SECONDS:
                 return
             shown = now
             text = f"cycle {cycle:,}, {cycle / max(now - began, 1e-3):,.0f} cycles/s"
-            bar.update(task, completed=cycle, cycles=text, visible=now - began > QUIET_SECONDS)
+            bar.update(task, description=running, total=expected_cycles or None, completed=cycle, cycles=text)
 
         yield advance
 

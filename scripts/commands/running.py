@@ -170,7 +170,8 @@ def run_jobs(
     """Run the jobs with a progress bar; says so when the backend's cycles are estimates."""
     opened: list[PoolPort] = []
     expected = max((cycle_limit(job) - 1_000_000) // 20 * len(job.images) for job in jobs)
-    with cycle_progress(f"{backend}: building pool {pool.name}", expected) as progress:
+    preparing, running = f"{backend}: building pool {pool.name}", f"{backend}: pool {pool.name}"
+    with cycle_progress(preparing, running, expected) as progress:
 
         def open_one() -> PoolPort:
             first = not opened
