@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_pool import CONFIG, elaborate, export
 
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.backends.rtl_port import RtlPort, intervals_of
 from hypervisor.backends.verilator_backend import VerilatorPort
 from hypervisor.pool_port import Idle, Read, read_control, write_control
 from isa.registers import Register
+from tests.backends.fake_pool import CONFIG, elaborate, export
 
 SOURCE = Path(__file__).with_name("fake_pool.py").read_text(encoding="utf-8")
 

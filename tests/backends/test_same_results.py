@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from small_programs import CONFIG, WINDOW_BYTES, window
 
 from hypervisor.hypervisor import Hypervisor, TenantStatus
 from hypervisor.machines import BACKENDS, open_port
 from hypervisor.pool_port import ActivityInterval, Bytes, PoolPort
 from isa.registers import TenantState
+from tests.backends.small_programs import CONFIG, WINDOW_BYTES, window
 
 pytestmark = pytest.mark.xdist_group("tiny_rtl")
 RTL = ("pyrtl", "verilator")

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from builder import NetworkBuilder, random_int8
-from execution import assert_exact
 from onnx import TensorProto
 
 from compiler.compile import compile_model
 from compiler.errors import CompileError
 from isa.configuration import NAMED_POOLS
+from tests.compiler.builder import NetworkBuilder, random_int8
+from tests.compiler.execution import assert_exact
 
 SMALL = NAMED_POOLS["small"]
 GENERATOR = np.random.default_rng(5)

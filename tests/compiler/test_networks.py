@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from execution import run_and_compare, window_image
 from numpy.typing import NDArray
 
 from compiler.compile import compile_model
 from compiler.package import Package
 from isa.configuration import NAMED_POOLS
 from isa.timing import simulate
+from tests.compiler.execution import run_and_compare, window_image
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 RUNS = [("small", cores) for cores in (1, 2, 3, 4)] + [("tiny", 1), ("tiny", 2), ("paper", 11)]

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from builder import NetworkBuilder
-from execution import run_and_compare
 from onnx import TensorProto
 
 from compiler.compile import compile_model
 from compiler.errors import CompileError
 from compiler.quantise import quantise
 from isa.configuration import NAMED_POOLS
+from tests.compiler.builder import NetworkBuilder
+from tests.compiler.execution import run_and_compare
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 IMAGES = NETWORKS / "mnist_test.npz"

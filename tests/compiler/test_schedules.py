@@ -7,11 +7,8 @@ from collections import Counter
 import numpy as np
 import onnx
 import pytest
-from adversary import Adversary, dispatched
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_networks import image, network, package
-from test_single_layers import addition, concatenation, convolution, pooling
 
 from compiler.compile import compile_model
 from compiler.golden import Golden
@@ -22,6 +19,9 @@ from isa.configuration import NAMED_POOLS, PoolConfig
 from isa.core_state import WindowMemory
 from isa.instructions import CoreInstruction, SyncRaise, SyncWait
 from isa.interpreter import tokens_given, tokens_taken
+from tests.compiler.adversary import Adversary, dispatched
+from tests.compiler.test_networks import image, network, package
+from tests.compiler.test_single_layers import addition, concatenation, convolution, pooling
 
 
 @settings(max_examples=150, deadline=None)

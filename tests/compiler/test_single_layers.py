@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 import pytest
-from builder import NetworkBuilder, random_int8
-from execution import assert_exact
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isa.arithmetic import average_pool_is_exact
 from isa.configuration import NAMED_POOLS
+from tests.compiler.builder import NetworkBuilder, random_int8
+from tests.compiler.execution import assert_exact
 
 POOLS = (("small", 4), ("tiny", 2))
 seeds = st.integers(0, 2**32 - 1)

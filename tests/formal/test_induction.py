@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pyrtl
 import pytest
-from dispatcher_theorems import isolation, ownership
-from netlists import dispatcher, scrubber
 from pyrtl import Input, MemBlock, Output, Register, select
 
 from formal.induction import Effort, decide, infer, prove
@@ -18,6 +16,8 @@ from formal.templates import groups, sweeps, unary
 from formal.trace import replay
 from formal.transition import TransitionSystem
 from formal.verdict import Proved, Refuted, TheoremError, Unknown, demand_proof
+from tests.formal.dispatcher_theorems import isolation, ownership
+from tests.formal.netlists import dispatcher, scrubber
 
 QUIET = Effort(runs=1, cycles=1)  # hardly any simulation, so that induction has to do the work
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyrtl
 import pytest
-from netlists import dispatcher
 from pyrtl import Input, Register, WireVector, select
 
 from formal.induction import decide
@@ -17,6 +16,7 @@ from formal.problem import Candidate, Claim, Formula, Problem
 from formal.trace import replay
 from formal.transition import TransitionSystem
 from formal.verdict import Refuted, demand_proof
+from tests.formal.netlists import dispatcher
 
 DEPTH = 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pyrtl
 import pytest
-from netlists import dispatcher, memories
 
 from formal.monitor import MonitorError, monitored
 from formal.mutation import (
@@ -23,6 +22,7 @@ from formal.mutation import (
     tie,
 )
 from formal.transition import INTEGERS, TransitionSystem
+from tests.formal.netlists import dispatcher, memories
 
 
 def _names(block: pyrtl.Block) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from dispatcher_theorems import isolation, ownership
-from netlists import dispatcher
 from rich.console import Console
 
 from formal.mutation import mutated, redirect, tie
 from formal.refute import refute
 from formal.trace import ReplayError, replay, table
 from formal.verdict import Refuted, Unknown
+from tests.formal.dispatcher_theorems import isolation, ownership
+from tests.formal.netlists import dispatcher
 
 
 def test_bounded_search_finds_the_shortest_run() -> None:

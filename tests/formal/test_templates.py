@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from netlists import dispatcher, scrubber
-
 from formal.problem import schemas_of
 from formal.templates import agreements, bounds, groups, sweeps, unary
 from formal.transition import TransitionSystem
+from tests.formal.netlists import dispatcher, scrubber
 
 
 def test_groups_follow_family_and_index() -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pyrtl
 import pytest
 import z3
-from netlists import arithmetic, dispatcher, memories, scrubber
 
 from formal.algebra import Z3Algebra
 from formal.problem import random_word
 from formal.simulator import Simulator
 from formal.transition import INTEGERS, TransitionSystem
 from rtl.requantiser import requantiser_lane
+from tests.formal.netlists import arithmetic, dispatcher, memories, scrubber
 
 REQUANTISER_INPUTS = {"accumulator": 32, "mantissa": 24, "shift": 8, "zero_point": 8, "low": 8, "high": 8, "clear": 1}
 

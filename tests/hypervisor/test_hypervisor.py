@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from shell_only import DESCRIPTION, elaborate, export
 
 from hypervisor.backends.model_backend import ModelPort
 from hypervisor.backends.pyrtl_backend import PyrtlPort
@@ -15,6 +14,7 @@ from isa.configuration import NAMED_POOLS
 from isa.encoding import encode_program
 from isa.instructions import Call, ConfigSave, End, Return
 from isa.registers import COMMAND_CYCLES, Command, Fault, Register, Result, TenantState
+from tests.hypervisor.shell_only import DESCRIPTION, elaborate, export
 
 TINY = NAMED_POOLS["tiny"]
 WINDOW_BYTES = 2 * TINY.fetch_beats * TINY.beat_bytes

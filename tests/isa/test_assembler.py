@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from instruction_strategies import instructions
 
 from isa.assembler import AssemblerError, assemble, disassemble, format_instruction
 from isa.encoding import decode_program, encode, encode_program
 from isa.instructions import Call, ConfigLoad, Conv, End, Instruction, Pool, Return
+from tests.isa.instruction_strategies import instructions
 
 
 @given(instructions)

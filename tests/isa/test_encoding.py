@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from instruction_strategies import instructions
 
 from isa.encoding import IllegalInstruction, decode, decode_program, encode, encode_program
 from isa.fields import layout_of
@@ -25,6 +24,7 @@ from isa.instructions import (
     Instruction,
     Load,
 )
+from tests.isa.instruction_strategies import instructions
 
 words = st.integers(0, 2**WORD_BITS - 1)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from instruction_strategies import instructions
 from numpy.typing import NDArray
 
 from isa.assembler import assemble
@@ -18,6 +17,7 @@ from isa.encoding import encode_program
 from isa.instructions import Buffer, Conv, End, Engine, Instruction, Load, Save
 from isa.interpreter import FaultReport, Machine, Outcome, tokens_given, tokens_taken
 from isa.registers import Fault
+from tests.isa.instruction_strategies import instructions
 
 TINY = NAMED_POOLS["tiny"]
 WINDOW = 8192
