@@ -21,6 +21,8 @@ from isa.registers import (
     TenantState,
 )
 
+SCRUB_MARGIN_CYCLES = 4
+"""Cycles in SCRUBBING beyond the sweep of the core; `rtl.sizes` has the same number."""
 MAY_START = (TenantState.STOPPED, TenantState.DONE)
 MOVING = (TenantState.RUNNING, TenantState.PAUSED)
 
@@ -79,6 +81,14 @@ class Context:
     run: Run | None = None
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """The window of `tenant` is being zeroed; DETACHED shows at `end`."""
+
+    tenant: int
+    end: int
+
+
 @dataclass
 class ControlPlane:
     """All registers of a pool. `advance` lets time pass; `write` and `read` are the host's accesses."""
@@ -87,27 +97,35 @@ class ControlPlane:
     runner: ProgramRunner
     zero_window: Callable[[int, int], None]
     cycle: int = 0
+    has_resumed: bool = False
+    """A PAUSED tenant went on: from there on its times are those without the pause, shifted; the wheel's are not."""
     cores: list[CoreEntry] = field(default_factory=list)
     tenants: list[Context] = field(default_factory=list)
     _arguments: dict[int, int] = field(default_factory=dict)
     _result: Result = Result.NONE
-    _result_at: int = 0
-    _swept_at: int = 0
+    _ordered: int = 0
+    _effect_at: int | None = None
+    _sweep: _Sweep | None = None
 
     def __post_init__(self) -> None:
-        self.cores = [CoreEntry(until=self.config.scrub_cycles) for _ in range(self.config.cores)]
+        self.cores = [CoreEntry(until=self._scrub_cycles) for _ in range(self.config.cores)]
         unit = self.config.fetch_beats
         self.tenants = [Context(base=n * unit, limit=unit) for n in range(self.config.tenants)]
-        for context in self.tenants:
-            self._begin_sweep(context)
+        self._begin_sweep()
+
+    @property
+    def _scrub_cycles(self) -> int:
+        return self.config.scrub_cycles + SCRUB_MARGIN_CYCLES
 
     # --- host ----------------------------------------------------------------------------------------------------
 
     def write(self, address: int, value: int) -> None:
-        """A write access in the present cycle."""
+        """A write access in the present cycle; ignored while a command is being carried out."""
+        if self._effect_at is not None:
+            return
         if address == Register.COMMAND:
-            self._result = self._execute(value)
-            self._result_at = self.cycle + COMMAND_CYCLES
+            self._result, self._ordered = Result.NONE, value
+            self._effect_at = self.cycle + COMMAND_CYCLES
         elif Register.ARGUMENT_TENANT <= address <= Register.ARGUMENT_START:
             self._arguments[address] = value
 
@@ -116,7 +134,7 @@ class ControlPlane:
         if Register.ARGUMENT_TENANT <= address <= Register.ARGUMENT_START:
             return self._argument(Register(address))
         if address == Register.COMMAND_RESULT:
-            return self._result if self.cycle >= self._result_at else Result.NONE
+            return self._result
         constants = {
             Register.IDENTIFICATION: IDENTIFICATION,
             Register.CORES: self.config.cores,
@@ -163,19 +181,47 @@ class ControlPlane:
 
     def advance(self, cycles: int) -> None:
         """Let `cycles` cycles pass."""
-        self.cycle += cycles
+        end = self.cycle + cycles
+        if self._effect_at is not None and self._effect_at <= end:
+            self._pass_until(self._effect_at)
+            self._effect_at = None
+            self._result = self._execute(self._ordered)
+        self._pass_until(end)
+
+    def _pass_until(self, cycle: int) -> None:
+        self.cycle = cycle
         for entry in self.cores:
-            if entry.state is CoreState.DRAINING and self.cycle >= entry.until:
-                entry.state, entry.until = CoreState.SCRUBBING, entry.until + self.config.scrub_cycles
-            if entry.state is CoreState.SCRUBBING and self.cycle >= entry.until:
+            if entry.state is CoreState.DRAINING and cycle >= entry.until:
+                entry.state, entry.until = CoreState.SCRUBBING, entry.until + self._scrub_cycles
+            if entry.state is CoreState.SCRUBBING and cycle >= entry.until:
                 entry.state, entry.owner, entry.virtual = CoreState.FREE, 0, 0
+        while self._sweep is not None and cycle >= self._sweep.end:
+            context, free_at = self.tenants[self._sweep.tenant], self._sweep.end
+            self.zero_window(context.base, context.limit)
+            context.state, context.base, context.limit = TenantState.DETACHED, 0, 0
+            self._sweep = None
+            self._begin_sweep(free_at)
         for number, context in enumerate(self.tenants):
             self._advance_tenant(number, context)
 
+    def _begin_sweep(self, cycle: int = 0) -> None:
+        """The lowest DIRTY tenant is seen in `cycle`; each channel zeroes one beat in every host slot after that."""
+        dirty = [number for number, context in enumerate(self.tenants) if context.state is TenantState.DIRTY]
+        if self._sweep is not None or not dirty:
+            return
+        config = self.config
+        beats = self.tenants[dirty[0]].limit // config.channels
+        first_host_position = (config.host_revolutions - 1) * config.cores
+        last = 0
+        for channel in range(config.channels):
+            delay = channel * config.slot_spacing
+            position = (cycle + 1 - delay) % config.period_cycles
+            done = max(0, position - first_host_position)
+            periods, rest = divmod(done + beats - 1, config.cores)
+            last = max(last, cycle + 1 - position + periods * config.period_cycles + first_host_position + rest)
+        self._sweep = _Sweep(dirty[0], last + 2 + config.drain_cycles)
+
     def _advance_tenant(self, number: int, context: Context) -> None:
-        if context.state is TenantState.DIRTY and self.cycle >= context.until:
-            self.zero_window(context.base, context.limit)
-            context.state, context.base, context.limit = TenantState.DETACHED, 0, 0
         if context.state is TenantState.STARTING and self.cycle >= context.until:
             context.state, context.began = TenantState.RUNNING, context.until
             held = sorted(
@@ -281,37 +327,29 @@ class ControlPlane:
         return Result.ACCEPTED
 
     def _pause_or_resume(self, context: Context, command: Command) -> Result:
-        if context.state not in MOVING:
+        is_running, is_paused = context.state is TenantState.RUNNING, context.state is TenantState.PAUSED
+        if command is Command.PAUSE:
+            context.pause_pending |= is_running
+            return Result.ACCEPTED if is_running else Result.WRONG_TENANT_STATE
+        if not is_paused and not context.pause_pending:
             return Result.WRONG_TENANT_STATE
-        if command is Command.RESUME:
-            if context.state is TenantState.PAUSED:
-                context.paused += self.cycle - context.paused_at
-                context.state = TenantState.RUNNING
-            context.pause_pending = False
-        else:
-            context.pause_pending = context.state is TenantState.RUNNING
+        if is_paused:
+            context.paused += self.cycle - context.paused_at
+            context.state = TenantState.RUNNING
+            self.has_resumed = True
+        context.pause_pending = False
         return Result.ACCEPTED
 
     def _stop_or_detach(self, number: int, context: Context, command: Command) -> Result:
-        if any(entry.owner == number for entry in self.cores if entry.state is not CoreState.FREE):
-            return Result.TENANT_HOLDS_CORES
         if context.state in (TenantState.DETACHED, TenantState.DIRTY):
             return Result.WRONG_TENANT_STATE
+        if command is Command.DETACH and context.state is not TenantState.STOPPED:
+            return Result.WRONG_TENANT_STATE
+        if any(entry.owner == number for entry in self.cores if entry.state is not CoreState.FREE):
+            return Result.TENANT_HOLDS_CORES
         if command is Command.DETACH:
-            if context.state is not TenantState.STOPPED:
-                return Result.WRONG_TENANT_STATE
-            self._begin_sweep(context)
-            return Result.ACCEPTED
-        base, limit = context.base, context.limit
-        context.__init__()  # type: ignore[misc]
-        context.state, context.base, context.limit = TenantState.STOPPED, base, limit
+            context.state = TenantState.DIRTY
+            self._begin_sweep(self.cycle)
+        else:
+            self.tenants[number] = Context(TenantState.STOPPED, context.base, context.limit)
         return Result.ACCEPTED
-
-    def _begin_sweep(self, context: Context) -> None:
-        """One window after another, one beat in each of the host's slots."""
-        slots = self.config.cores * self.config.channels
-        periods = -(-context.limit // slots) + 1
-        begin = max(self.cycle, self._swept_at)
-        context.state = TenantState.DIRTY
-        context.until = begin + periods * self.config.period_cycles + self.config.drain_cycles
-        self._swept_at = context.until

@@ -1,4 +1,4 @@
-"""The functional interpreter and the timing model behind the registers of a pool: exact, and no netlist at all.
+"""The functional interpreter and the timing model behind the registers of a pool: no netlist at all.
 
 A program is interpreted when its START takes effect; what it writes is kept in a journal, barrier by barrier, and shows
 in memory when simulated time gets there. So a host that looks in between sees what it would see on the RTL.
@@ -70,7 +70,7 @@ class ModelPort:
     def __init__(self, config: PoolConfig, progress: Progress | None = None) -> None:
         self.config = config
         self.progress = progress
-        self.cycles_are_exact = True
+        self._timings_are_exact = True
         self._beats = np.zeros((config.memory_beats, config.beat_bytes), np.uint8)
         self._control = ControlPlane(config, self._run, self._zero_window)
         self._activity: list[ActivityInterval] = []
@@ -80,6 +80,11 @@ class ModelPort:
     def cycle(self) -> int:
         """Cycles simulated since reset."""
         return self._control.cycle
+
+    @property
+    def cycles_are_exact(self) -> bool:
+        """No run so far faulted, hung, or went on after a PAUSE: only for those the cycles are estimates."""
+        return self._timings_are_exact and not self._control.has_resumed
 
     def close(self) -> None:
         """See PoolPort."""
@@ -151,7 +156,7 @@ class ModelPort:
             timing = time_run(self.config, window, start_word, cores)
         else:
             timing = estimate_run(result.barriers, result.outcome is Outcome.FAULT)
-        self.cycles_are_exact &= timing.is_exact
+        self._timings_are_exact &= timing.is_exact
         began = self._control.tenants[tenant].began
         self._activity += [
             ActivityInterval(item.core, item.engine, item.first + began, item.end + began) for item in timing.activity

@@ -68,3 +68,46 @@ def test_a_neighbour_changes_neither_bytes_nor_cycles(backend: str) -> None:
         seen.append((hypervisor.read(first, 0, first.length_bytes).tobytes(), hypervisor.status(first)))
         port.close()
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_tenant_that_was_paused_and_resumed_ends_with_the_same_bytes(backend: str) -> None:
+    port = open_port(backend, CONFIG)
+    hypervisor = Hypervisor(port)
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    hypervisor.grant(tenant, [1, 0])
+    hypervisor.write(tenant, 0, window(2, seed=7))
+    hypervisor.start([(tenant, 0)])
+    port.step(CONFIG.period_cycles)
+    hypervisor.pause(tenant)
+    hypervisor.wait([tenant], 20_000)
+    paused = hypervisor.status(tenant)
+    assert (paused.state, paused.barriers) == (TenantState.PAUSED, 1)
+    port.step(1000)
+    hypervisor.resume(tenant)
+    hypervisor.wait([tenant], 20_000)
+    assert hypervisor.status(tenant).state is TenantState.DONE
+    content = hypervisor.read(tenant, 0, tenant.length_bytes)
+    port.close()
+    undisturbed, *_ = run(open_port("model", CONFIG), [1, 0], 7)
+    assert (content == undisturbed).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cores_change_hands_and_nothing_is_left_behind(backend: str) -> None:
+    """The second tenant gets the first one's cores and part of its memory; it computes what it would on a new pool."""
+    port = open_port(backend, CONFIG)
+    hypervisor = Hypervisor(port)
+    for seed in (8, 9):
+        tenant = hypervisor.attach(WINDOW_BYTES)
+        hypervisor.grant(tenant, [0, 1])
+        hypervisor.write(tenant, 0, window(2, seed))
+        hypervisor.start([(tenant, 0)])
+        hypervisor.wait([tenant], 20_000)
+        status, content = hypervisor.status(tenant), hypervisor.read(tenant, 0, tenant.length_bytes)
+        hypervisor.revoke(tenant)
+        hypervisor.detach(tenant)
+    port.close()
+    fresh_content, fresh_status, _ = run(open_port("model", CONFIG), [0, 1], 9)
+    assert status == fresh_status
+    assert (content == fresh_content).all()

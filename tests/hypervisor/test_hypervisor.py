@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from hypervisor.backends import control_plane
 from hypervisor.backends.model_backend import ModelPort
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.backends.verilator_backend import VerilatorPort
@@ -13,7 +14,8 @@ from hypervisor.pool_port import Idle, PoolPort, Read, Write
 from isa.configuration import NAMED_POOLS
 from isa.encoding import encode_program
 from isa.instructions import Call, ConfigSave, End, Return
-from isa.registers import COMMAND_CYCLES, Command, Fault, Register, Result, TenantState
+from isa.registers import COMMAND_CYCLES, Command, CoreState, Fault, Register, Result, TenantState
+from rtl import sizes
 from tests.hypervisor.shell_only import DESCRIPTION, elaborate, export
 
 TINY = NAMED_POOLS["tiny"]
@@ -162,3 +164,37 @@ def test_the_control_planes_of_rtl_and_model_agree_on_time() -> None:
         seen.append((granted, port.cycle))
         port.close()
     assert seen[0] == seen[1] == seen[2]
+
+
+def test_states_change_in_the_same_cycle_on_rtl_and_model() -> None:
+    """Reset, REVOKE and DETACH, looked at in every cycle."""
+    seen = []
+    for make in BACKENDS.values():
+        port = make()
+        reset = [cycle_of(port, Register.CORE_STATE, CoreState.FREE)]
+        for tenant in range(TINY.tenants):
+            port.transfer([Write(Register.ARGUMENT_TENANT, tenant)])
+            reset.append(cycle_of(port, Register.TENANT_STATE, TenantState.DETACHED))
+        hypervisor = Hypervisor(port)
+        tenant_0 = hypervisor.attach(5 * WINDOW_BYTES)
+        hypervisor.grant(tenant_0, [1])
+        result_of(port, Command.REVOKE, core=1)
+        revoked = cycle_of(port, Register.CORE_STATE, CoreState.FREE)
+        result_of(port, Command.DETACH, tenant=0)
+        detached = cycle_of(port, Register.TENANT_STATE, TenantState.DETACHED)
+        seen.append((*reset, revoked, detached))
+        port.close()
+    assert seen[0] == seen[1] == seen[2]
+
+
+def cycle_of(port: PoolPort, register: Register, state: int) -> int:
+    """The first cycle in which `register` reads `state`."""
+    for _ in range(1000):
+        answers = port.transfer([Read(register)] * 64)
+        if state in answers:
+            return port.cycle - 64 + answers.index(state)
+    raise AssertionError(f"{register.name} never became {state}")
+
+
+def test_the_model_scrubs_as_long_as_the_rtl() -> None:
+    assert control_plane.SCRUB_MARGIN_CYCLES == sizes.SCRUB_MARGIN_CYCLES
