@@ -1,0 +1,1 @@
+"""Networks and measurements at the scale of the paper."""

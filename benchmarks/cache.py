@@ -1,0 +1,48 @@
+"""Results kept by content: what has been measured once, with the same inputs and sources, is never measured again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build"
+BENCHES = BUILD / "benches"
+"""Measurements, tables and plots."""
+
+
+@cache
+def sources_digest(*packages: str) -> str:
+    """SHA-256 of all Python sources of these top-level packages."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for source in sorted((ROOT / package).rglob("*.py")):
+            digest.update(f"{source.relative_to(ROOT)}\0".encode() + source.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def remembered(kind: str, key: Iterable[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of `compute` as JSON has it, from the cache if it was computed for this key before."""
+    name = hashlib.sha256(json.dumps([str(part) for part in key]).encode()).hexdigest()[:16]
+    path = BENCHES / "results" / f"{kind}-{name}.json"
+    if path.is_file():
+        return dict(json.loads(path.read_bytes()))
+    text = json.dumps(compute())
+    write_atomically(path, text.encode())
+    return dict(json.loads(text))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)

@@ -1,0 +1,131 @@
+"""From a description to an int8 network: statistics, folding, quantisation, its signal-to-noise ratio; cached.
+
+The cache (build/networks/) is keyed by the sources that make the networks and by the version of ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+import compiler.quantise
+from benchmarks.cache import BUILD, write_atomically
+from benchmarks.networks.description import INPUT, Description, Statistics
+from benchmarks.networks.inception import inception_v3
+from benchmarks.networks.photos import photos
+from benchmarks.networks.topologies import mobilenet_v1, resnet50, vgg16
+
+BUILDERS: dict[str, Callable[[], Description]] = {
+    "resnet50": resnet50,
+    "vgg16": vgg16,
+    "inception_v3": inception_v3,
+    "mobilenet_v1": mobilenet_v1,
+}
+"""Every network, by name."""
+
+CACHE = BUILD / "networks"
+STATISTICS_IMAGES = 12
+CALIBRATION_IMAGES = 12
+TEST_IMAGES = 6
+"""The photos' last crops, which calibration has not seen."""
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """The int8 network's file, its signal-to-quantisation-noise ratio, and how often its best class is the float one's.
+
+    The weights are random, so the classes are arbitrary and close together: the ratio says more.
+    """
+
+    name: str
+    path: Path
+    sqnr_db: float
+    agreement: float
+
+    def model(self) -> onnx.ModelProto:
+        """The int8 network."""
+        return onnx.load(str(self.path))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the int8 network's file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def image(self, number: int = 0) -> NDArray[np.float32]:
+        """A test image, [1][3][size][size]."""
+        return _test_images(BUILDERS[self.name]().size)[number : number + 1]
+
+
+def build(name: str, report: Callable[[float, str], None] | None = None) -> BuiltNetwork:
+    """The network of that name, from the cache if it is there. Raises KeyError for an unknown one."""
+    tell = report or (lambda fraction, what: None)
+    builder = BUILDERS[name]
+    path = CACHE / f"{name}-{_sources_digest()}.int8.onnx"
+    record = path.with_suffix(".json")
+    if not record.is_file() or not path.is_file():
+        tell(0.0, f"building {name}")
+        description = builder()
+        images = photos(description.size)
+        tell(0.1, f"measuring statistics of {name}")
+        model = description.folded_model(measure(description, images[:STATISTICS_IMAGES]))
+        tell(0.4, f"quantising {name}")
+        int8 = compiler.quantise.quantise(model, {INPUT: images[:CALIBRATION_IMAGES]})
+        tell(0.8, f"comparing {name} with its float version")
+        ratio, agreement = compare(model, int8, _test_images(description.size))
+        write_atomically(path, int8.SerializeToString())
+        write_atomically(record, json.dumps({"sqnr_db": ratio, "agreement": agreement}).encode())
+        tell(1.0, "done")
+    return BuiltNetwork(name, path, **json.loads(record.read_bytes()))
+
+
+def measure(description: Description, images: NDArray[np.float32]) -> Statistics:
+    """Mean and variance of each channel behind each layer that is normalised."""
+    model = description.measuring_model(len(images))
+    names = [value.name for value in model.graph.output]
+    values = dict(zip(names, _session(model).run(names, {INPUT: images}), strict=True))
+    return {
+        layer: (values[f"{layer}.mean"].ravel(), values[f"{layer}.variance"].ravel())
+        for layer in description.normalised_layers()
+    }
+
+
+def compare(model: onnx.ModelProto, int8: onnx.ModelProto, images: NDArray[np.float32]) -> tuple[float, float]:
+    """(signal-to-quantisation-noise ratio of the logits in decibels, part of images with the same best class)."""
+    sessions = _session(model), _session(int8, optimise=False)
+    exact, rounded = (
+        np.concatenate([session.run(None, {INPUT: image[None]})[0] for image in images]).astype(np.float64)
+        for session in sessions
+    )
+    noise = ((exact - rounded) ** 2).sum()
+    ratio = 10 * np.log10((exact**2).sum() / max(noise, 1e-12))
+    return float(ratio), float((exact.argmax(1) == rounded.argmax(1)).mean())
+
+
+def _test_images(size: int) -> NDArray[np.float32]:
+    return photos(size)[-TEST_IMAGES:]
+
+
+def _session(model: onnx.ModelProto, optimise: bool = True) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def _sources_digest() -> str:
+    """Changes when the networks could."""
+    digest = hashlib.sha256(f"{onnxruntime.__version__} {onnx.__version__}".encode())
+    for source in [*sorted(Path(__file__).parent.glob("*.py")), Path(compiler.quantise.__file__)]:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]

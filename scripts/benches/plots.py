@@ -1,0 +1,82 @@
+"""Plots of the benches, written without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from benchmarks.measurement import Measurement
+from isa.configuration import PoolConfig
+
+matplotlib.use("Agg")
+
+BOUND_COLOURS = {"compute": "#2b6cb0", "channel": "#c05621", "dispatch": "#6b46c1", "fill": "#718096"}
+
+
+def utilisation(results: Sequence[Measurement], path: Path) -> None:
+    """A bar for each network, divided by what its layers are bound by."""
+    figure = Figure(figsize=(7, 1 + 0.6 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    for place, result in enumerate(results):
+        left = 0.0
+        for bound, colour in BOUND_COLOURS.items():
+            macs = sum(layer.macs for layer in result.layers if layer.bound == bound)
+            width = macs / max(result.macs, 1) * result.utilisation
+            axes.barh(place, width, left=left, color=colour, label=bound if place == 0 else None)
+            left += width
+        axes.text(left + 0.01, place, f"{result.utilisation:.3f}", va="center")
+    axes.set_yticks(range(len(results)), [result.network for result in results])
+    axes.set_xlim(0, 1.1)
+    axes.set_xlabel("MAC utilisation; colours: what the layers are bound by")
+    axes.invert_yaxis()
+    axes.legend(loc="lower right", fontsize="small")
+    _save(figure, path)
+
+
+def roofline(result: Measurement, config: PoolConfig, path: Path) -> None:
+    """Multiply-accumulates a cycle against multiply-accumulates a byte, a point for each layer."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    peak = result.cores * config.macs_per_cycle
+    bandwidth = result.cores * config.beat_bytes / max(config.vectors_per_beat, config.slot_spacing, 2)
+    layers = [layer for layer in result.layers if layer.macs and layer.bytes_moved]
+    if not layers:
+        return
+    for bound, colour in BOUND_COLOURS.items():
+        chosen = [layer for layer in layers if layer.bound == bound]
+        intensity = [layer.macs / layer.bytes_moved for layer in chosen]
+        axes.scatter(intensity, [layer.macs / layer.cycles for layer in chosen], s=18, color=colour, label=bound)
+    span = sorted(layer.macs / layer.bytes_moved for layer in layers)
+    corners = [span[0] / 2, peak / bandwidth, max(span[-1] * 2, peak / bandwidth)]
+    axes.plot(corners, [min(peak, bandwidth * corner) for corner in corners], color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("MAC / byte moved")
+    axes.set_ylabel("MAC / cycle")
+    axes.set_title(f"{result.network} on {result.cores} cores of {result.pool}")
+    axes.legend(title="bound by", fontsize="small")
+    _save(figure, path)
+
+
+def scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Speed-up over one core, a line for each network, and the ideal one."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    most = max(row["cores"] for row in rows)
+    axes.plot([1, most], [1, most], color="black", linestyle=":", label="ideal")
+    for network in dict.fromkeys(row["network"] for row in rows):
+        own = [row for row in rows if row["network"] == network]
+        axes.plot([row["cores"] for row in own], [row["speedup"] for row in own], marker="o", label=network)
+    axes.set_xlabel("cores")
+    axes.set_ylabel("throughput / that of one core")
+    axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
