@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import onnx
@@ -10,12 +12,11 @@ from numpy.typing import NDArray
 
 from compiler import tables
 from compiler.errors import CompileError
-from compiler.geometry import DILATION_LIMIT, KERNEL_LIMIT, PADDING_LIMIT, STRIDE_LIMIT
 from compiler.graph import HostReason, Importer
 from compiler.network import attributes, describe
 from compiler.operations import Addition, Concatenation, Convolution, Mapping256, Operation, Tensor, byte_indices
 from compiler.pooling import average_pool, global_average_pool, max_pool
-from compiler.windows import Window, check_window, window_of
+from compiler.windows import check_window, window_of
 from isa.arithmetic import add_parameters, encode_scales
 
 
@@ -141,38 +142,62 @@ def _product(
 
 
 def _add(importer: Importer, node: onnx.NodeProto) -> Operation:
-    scale_a, zero_a = importer.scale(node, 1, "scale of A"), importer.zero_point(node, 2, "zero point of A")
-    scale_b, zero_b = importer.scale(node, 4, "scale of B"), importer.zero_point(node, 5, "zero point of B")
+    shapes = importer.network.shapes
+    operands = [
+        (
+            place,
+            importer.scale(node, place + 1, "input scale"),
+            importer.zero_point(node, place + 2, "input zero point"),
+        )
+        for place in (0, 3)
+    ]
     scale_c, zero_c = importer.scale(node, 6, "scale of C"), importer.zero_point(node, 7, "zero point of C")
+    if _is_scalar_first(shapes[node.input[0]], shapes[node.input[3]]):
+        operands.reverse()
     try:
-        parameters = add_parameters(scale_a, zero_a, scale_b, zero_b, scale_c, zero_c)
+        parameters = add_parameters(*operands[0][1:], *operands[1][1:], scale_c, zero_c)
     except ValueError as error:
         raise HostReason(str(error)) from None
-    shape = importer.network.shapes[node.output[0]]
-    names, constants, operands = [], {}, []
-    for place, scale, zero in ((0, scale_a, zero_a), (3, scale_b, zero_b)):
+    shape = shapes[node.output[0]]
+    constants: dict[str, NDArray[np.int8]] = {}
+    tensors = []
+    for place, scale, zero in operands:
         name = node.input[place]
-        names.append(name)
         if name in importer.network.constants:
-            value = importer.network.constants[name]
-            if value.dtype != np.int8:
-                raise CompileError(f"{describe(node)}: constant {name!r} is {value.dtype}; quantise it as int8")
-            constants[name] = np.ascontiguousarray(np.broadcast_to(value, shape)).astype(np.int8)
-        else:
-            operands.append(importer.source(node, place, scale, zero))
-            if operands[-1].shape != shape:
-                raise HostReason(f"its operand {name!r} {operands[-1].shape} is spread over {shape}")
-    if not operands or len({operand.dimensions for operand in operands}) > 1:
+            constants[name] = _constant_operand(node, name, importer.network.constants[name], shape)
+            continue
+        tensors.append(importer.source(node, place, scale, zero))
+        if tensors[-1].shape != shape:
+            raise HostReason(f"its operand {name!r} {tensors[-1].shape} is spread over {shape}")
+    if not tensors or len({tensor.dimensions for tensor in tensors}) > 1:
         raise HostReason("its operands do not lie alike in memory")
     target = importer.target(node, scale_c, zero_c)
-    _lie_alike(importer, target, operands[0])
-    return Addition(describe(node), tuple(names), target.name, parameters, constants)
+    _lie_alike(importer, target, tensors[0])
+    names = tuple(node.input[place] for place, _, _ in operands)
+    return Addition(describe(node), names, target.name, parameters, constants)
+
+
+def _is_scalar_first(shape_a: tuple[int, ...], shape_b: tuple[int, ...]) -> bool:
+    """Whether ONNX Runtime adds one value of A to many of B at a time: it then takes B as its first operand.
+
+    It does so where A is spread along the last axis that is longer than 1, and where there is a single element.
+    """
+    for size_a, size_b in zip_longest(reversed(shape_a), reversed(shape_b), fillvalue=1):
+        if max(size_a, size_b) > 1:
+            return size_a == 1
+    return True
+
+
+def _constant_operand(
+    node: onnx.NodeProto, name: str, value: NDArray[np.generic], shape: tuple[int, ...]
+) -> NDArray[np.int8]:
+    if value.dtype != np.int8:
+        raise CompileError(f"{describe(node)}: constant {name!r} is {value.dtype}; quantise it as int8")
+    return np.ascontiguousarray(np.broadcast_to(value, shape)).astype(np.int8)
 
 
 def _lie_alike(importer: Importer, target: Tensor, source: Tensor) -> None:
     """An elementwise result lies in memory as its operand does, whatever shape the network gives it."""
-    from dataclasses import replace
-
     importer.tensors[target.name] = replace(target, dimensions=source.dimensions)
 
 
@@ -264,5 +289,3 @@ ALIASES: dict[str, Callable[[Importer, onnx.NodeProto], None] | None] = {
     "Transpose": _transpose_keeps_order,
 }
 """Operators that keep the elements in their order; a function, if any, checks that this node does."""
-
-__all__ = ["ALIASES", "DILATION_LIMIT", "KERNEL_LIMIT", "OPERATORS", "PADDING_LIMIT", "STRIDE_LIMIT", "Window"]

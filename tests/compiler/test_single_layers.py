@@ -118,6 +118,8 @@ def addition(seed: int) -> Case:
     """Any scales, zero points and sizes; operands in both orders, one of them constant at times."""
     generator = np.random.default_rng(seed)
     shape = (1, *(int(size) for size in generator.integers(1, [41, 16, 16])))
+    if generator.random() < 0.15:
+        shape = (1, 1, 1, 1)  # ONNX Runtime takes another way with single elements
     scales = [float(np.float32(scale)) for scale in np.exp(generator.uniform(-6, 0, 3))]
     zeros = [int(zero) for zero in generator.integers(-128, 128, 3)]
     a, b, c = zip(scales, zeros, strict=True)
@@ -126,7 +128,8 @@ def addition(seed: int) -> Case:
     x = network.input(shape)
     features = set()
     if generator.random() < 0.2:
-        other = network.constant(random_int8(generator, (1, shape[1], 1, 1)))
+        spread = (1, *(size if generator.random() < 0.5 else 1 for size in shape[1:]))  # a constant is spread over x
+        other = network.constant(random_int8(generator, spread))
         features.add("constant")
     elif generator.random() < 0.2:
         other = x
@@ -267,6 +270,17 @@ def test_concatenations(seed: int) -> None:
 @given(seeds)
 def test_fully_connected_layers(seed: int) -> None:
     product(seed).check()
+
+
+def test_a_constant_for_each_channel_is_added_in_onnx_runtimes_order() -> None:
+    """All 65,536 pairs, with scales for which the order of the operands decides one of them."""
+    numbers = (0.0474888, 21), (0.05136899, -79), (0.00913704, 59)
+    values = np.arange(-128, 128).astype(np.int8)
+    network = NetworkBuilder()
+    x = network.input((1, 256, 16, 16))
+    y = network.add(network.constant(values.reshape(1, 256, 1, 1)), numbers[0], x, numbers[1], numbers[2])
+    inputs = {"x": np.ascontiguousarray(np.broadcast_to(values.reshape(1, 1, 16, 16), (1, 256, 16, 16)))}
+    assert_exact(network.model(y), NAMED_POOLS["small"], inputs, 2)
 
 
 FEATURES = {
