@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from isa.configuration import PoolConfig
 from isa.instructions import CoreInstruction, Engine, Load
@@ -30,6 +31,11 @@ class CoreEvents:
     sync_local: Callable[[int], None]
 
 
+# What to look at in a cycle; nothing else of the core can change in it. Plain bits: an IntFlag is much slower.
+_PORT, _LOAD, _COMPUTE, _SAVE = 1, 2, 4, 8
+_PART = {Engine.LOAD: _LOAD, Engine.COMPUTE: _COMPUTE, Engine.SAVE: _SAVE}
+
+
 class CoreTiming:
     """One core of the tenant."""
 
@@ -39,36 +45,38 @@ class CoreTiming:
         self._clock = clock
         self._events = events
         self._port_free_from = 0
-        self._woken = -1
-        self._wakes: set[int] = set()
+        self._wakes: dict[int, int] = {}
         queues = {
             engine: Queue(lambda cycle, engine=engine: events.credit(engine, cycle + 1))  # type: ignore[misc]
             for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
         }
         self._queues = queues
-        load_to_compute, compute_to_load = Tokens(self.wake), Tokens(self.wake)
-        compute_to_save, save_to_compute = Tokens(self.wake), Tokens(self.wake)
+        wake = {engine: partial(self._wake, part) for engine, part in _PART.items()}
+        load_to_compute, compute_to_load = Tokens(wake[Engine.COMPUTE]), Tokens(wake[Engine.LOAD])
+        compute_to_save, save_to_compute = Tokens(wake[Engine.SAVE]), Tokens(wake[Engine.COMPUTE])
         self.load = LoadTiming(config, queues[Engine.LOAD], compute_to_load, load_to_compute)
         self.compute = ComputeTiming(
             config, queues[Engine.COMPUTE], load_to_compute, save_to_compute, compute_to_load, compute_to_save
         )
         self.save = SaveTiming(config, queues[Engine.SAVE], compute_to_save, save_to_compute)
 
-    def wake(self, cycle: int) -> None:
-        """Look at the core in `cycle`."""
-        if cycle not in self._wakes:
-            self._wakes.add(cycle)
+    def _wake(self, part: int, cycle: int) -> None:
+        """Look at a part of the core in `cycle`."""
+        parts = self._wakes.get(cycle)
+        if parts is None:
             self._clock.at(cycle, Phase.CORE, self._step)
+        self._wakes[cycle] = (parts or 0) | part
 
     def arrive(self, cycle: int, instruction: CoreInstruction) -> None:
         """An instruction is on the port in `cycle`."""
-        self._queues[instruction.engine()].push(cycle, instruction)
-        self.wake(cycle + 1)
+        engine = instruction.engine()
+        self._queues[engine].push(cycle, instruction)
+        self._wake(_PART[engine], cycle + 1)
 
     def sync_global(self, cycle: int) -> None:
         """sync_global is on the port in `cycle`."""
         self.load.release(cycle)
-        self.wake(cycle + 1)
+        self._wake(_LOAD, cycle + 1)
 
     def request_taken(self, slot: int) -> None:
         """The request on the port moves in the slot at cycle `slot`."""
@@ -76,7 +84,7 @@ class CoreTiming:
         assert request is not None
         self.request = None
         self._port_free_from = slot + 1
-        self.wake(slot + 1)
+        self._wake(_PORT, slot + 1)
         if request.load is not None:
             self.load.taken(slot, request.beat, request.load)
         else:
@@ -86,23 +94,57 @@ class CoreTiming:
 
     def _acknowledged(self, cycle: int) -> None:
         self.save.acknowledged(cycle)
-        self.wake(cycle + 1)
+        self._wake(_SAVE, cycle + 1)
 
     def _step(self, cycle: int) -> None:
-        self._wakes.discard(cycle)
-        self._move_request(cycle)
-        waited_for_sync = self.load.waited_for_sync
-        self.compute.step(cycle)
-        self.load.try_issue(cycle)
-        raises = self.save.try_issue(cycle, waited_for_sync)
-        if raises is not None:
-            self.save.collect()
-            if raises:
-                self._events.sync_local(raises)
-        following = [each.next_cycle(cycle) for each in (self.load, self.compute, self.save)]
-        soonest = min((each for each in following if each is not None), default=None)
-        if soonest is not None:
-            self.wake(soonest)
+        parts = self._wakes.pop(cycle)
+        if parts & _PORT:
+            self._move_request(cycle)
+        if parts & _COMPUTE:
+            self.compute.step(cycle)
+            following = self.compute.next_cycle(cycle)
+            if following is not None:
+                self._wake(_COMPUTE, following)
+        if parts & _SAVE:
+            self._look_at_save(cycle)
+        if parts & _LOAD:
+            self._look_at_load(cycle)
+
+    def _look_at_load(self, cycle: int) -> None:
+        waited_before = self.load.waited_for_sync
+        if not self.load.try_issue(cycle):
+            following = self.load.queue.next_cycle(cycle)
+            if following is not None:
+                self._wake(_LOAD, following)
+            return
+        if self.load.waited_for_sync != waited_before:
+            self._wake(_SAVE, cycle + 1)
+        ready = self.load.ready_from()
+        if ready is None:
+            self._wake(_LOAD, cycle + 1)
+        else:
+            self._wake(_PORT, max(ready, cycle + 1))
+
+    def _look_at_save(self, cycle: int) -> None:
+        raises = self.save.try_issue(cycle, self.load.waited_for_sync)
+        if raises is None:
+            following = self.save.next_cycle(cycle)
+            if following is not None:
+                self._wake(_SAVE, following)
+            return
+        if raises:
+            self._events.sync_local(raises)
+        self.save.collect()
+        self._after_save(cycle)
+
+    def _after_save(self, cycle: int) -> None:
+        """A SAVE has issued or a beat of it has moved in `cycle`: look again when it can go on."""
+        complete = self.save.complete_from()
+        if complete is not None:
+            self._wake(_PORT, max(complete, cycle + 1))
+        ends = self.save.free_from()
+        if ends is not None:
+            self._wake(_SAVE, max(ends, cycle + 1))
 
     def _move_request(self, cycle: int) -> None:
         """Fill the port if it is free: writes go first."""
@@ -111,11 +153,17 @@ class CoreTiming:
         written = self.save.ready_beat(cycle)
         if written is not None:
             self.save.moved(cycle)
+            self._after_save(cycle)
             self.request = Request(written, cycle + 1, None)
         else:
             read = self.load.ready_beat(cycle)
             if read is None:
+                ready = self.load.ready_from()
+                if ready is not None and ready > cycle:
+                    self._wake(_PORT, ready)
                 return
             self.request = Request(read, cycle + 1, self.load.moved(cycle))
+            if self.load.ready_from() is None:
+                self._wake(_LOAD, cycle + 1)
         self._port_free_from = NEVER
         self._events.request(cycle + 1)

@@ -188,9 +188,12 @@ class LoadTiming:
 
     def ready_beat(self, cycle: int) -> Beat | None:
         """The beat that may move to the request port in `cycle`."""
-        if self._beat is not None and max(self._holds_from, self._spaced_from) <= cycle:
-            return self._beat
-        return None
+        ready = self.ready_from()
+        return self._beat if ready is not None and ready <= cycle else None
+
+    def ready_from(self) -> int | None:
+        """The cycle from which the beat that the engine holds may move; None without one."""
+        return None if self._beat is None else max(self._holds_from, self._spaced_from)
 
     def moved(self, cycle: int) -> Load:
         """The beat has moved to the port in `cycle`: hold the next one."""
@@ -211,16 +214,6 @@ class LoadTiming:
         self.busy.append((self._moved_at + 1, last_write + 1))
         if beat.last and load.post_compute:
             self._to_compute.give(last_write)
-
-    def next_cycle(self, cycle: int) -> int | None:
-        """First cycle behind `cycle` in which something changes by itself."""
-        candidates = [self.queue.next_cycle(cycle)]
-        if self._beat is not None:
-            candidates.append(max(self._holds_from, self._spaced_from))
-        else:
-            candidates.append(self._free_from)
-        later = [each for each in candidates if each is not None and each > cycle]
-        return min(later, default=None)
 
 
 class SaveTiming:
@@ -349,12 +342,15 @@ class SaveTiming:
         self._unacknowledged -= 1
         self._quiet_from = cycle + 1
 
+    def complete_from(self) -> int | None:
+        """The cycle from which the complete beat may move; None without one."""
+        return None if self._complete is None else self._complete[0]
+
+    def free_from(self) -> int | None:
+        """The cycle from which the next instruction may issue; None while vectors are still to be read."""
+        return self._free_from if self._reading is None else None
+
     def next_cycle(self, cycle: int) -> int | None:
-        """First cycle behind `cycle` in which something changes by itself."""
-        candidates = [self.queue.next_cycle(cycle), self._quiet_from]
-        if self._reading is None:
-            candidates.append(self._free_from)
-        if self._complete is not None:
-            candidates.append(self._complete[0])
-        later = [each for each in candidates if each is not None and each > cycle]
-        return min(later, default=None)
+        """First cycle behind `cycle` in which the head may issue by itself."""
+        candidates = [self.queue.next_cycle(cycle), self._quiet_from, self.free_from()]
+        return min((each for each in candidates if each is not None and each > cycle), default=None)

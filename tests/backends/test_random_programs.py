@@ -33,7 +33,7 @@ def run(port: PoolPort, program: RandomProgram, cores: list[int]) -> tuple[Bytes
     activity = [
         ActivityInterval(each.core, each.engine, each.first - began, each.end - began)
         for each in port.activity()
-        if each.first >= began
+        if began <= each.first < began + status.cycles  # what END leaves behind in the queues has no model
     ]
     return content, status, activity
 
