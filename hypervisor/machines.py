@@ -29,7 +29,7 @@ def open_port(
     backend's tools are missing.
     """
     if vcd is not None and backend != "pyrtl":
-        raise HypervisorError(f"backend {backend} writes no waveforms: use --backend pyrtl with --vcd {vcd}")
+        raise HypervisorError(f"backend {backend} writes no waveforms: use --backend pyrtl with --vcd")
     match backend:
         case "pyrtl":
             from hypervisor.backends.pyrtl_backend import PyrtlPort

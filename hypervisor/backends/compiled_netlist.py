@@ -1,8 +1,8 @@
 """A PyRTL netlist as machine code that advances many cycles in one call, on numpy arrays.
 
 It is PyRTL's own CompiledSimulation with two changes. A block of cycles goes in and out as one array instead of one
-Python integer per port and cycle: that alone would take longer than the netlist of a small pool. Memories are arrays
-that can be given back, where PyRTL's are hash maps that cannot (for buffers of 2048 words both are as fast).
+Python integer per port and cycle, which takes 10 us a cycle (the netlist of pool `small` takes 14). Memories are arrays
+that can be given back, where PyRTL's are hash maps that cannot; for buffers of 2048 words both are as fast.
 """
 
 from __future__ import annotations

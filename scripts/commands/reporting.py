@@ -20,7 +20,8 @@ from hypervisor.machines import BACKENDS
 from isa.configuration import NAMED_POOLS, PoolConfig, load_pool
 
 DEFAULT_POOL = "small"
-DEFAULT_BACKEND = "pyrtl"
+LARGEST_PYRTL_POOL = 1024
+"""Multipliers up to which a C compiler takes PyRTL's one large function in well under a minute."""
 
 REFRESH_SECONDS = 0.1
 """Time between two updates of a bar."""
@@ -55,11 +56,17 @@ def pool_option(default: str | None = DEFAULT_POOL) -> Callable[[Any], Any]:
 backend_option = click.option(
     "--backend",
     type=click.Choice(list(BACKENDS)),
-    default=DEFAULT_BACKEND,
-    show_default=True,
-    help="; ".join(f"{name}: {meaning}" for name, meaning in BACKENDS.items()) + ".",
+    help="; ".join(f"{name}: {meaning}" for name, meaning in BACKENDS.items())
+    + f".  [default: pyrtl; verilator for pools of more than {LARGEST_PYRTL_POOL} multipliers]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+
+
+def chosen_backend(backend: str | None, pool: PoolConfig) -> str:
+    """The backend of --backend, or the RTL simulator that suits the size of the pool."""
+    if backend is not None:
+        return backend
+    return "pyrtl" if pool.cores * pool.macs_per_cycle <= LARGEST_PYRTL_POOL else "verilator"
 
 
 def print_json(result: Mapping[str, Any]) -> None:
@@ -139,20 +146,27 @@ def _progress(*columns: Any) -> Progress:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears at `path` when the block has ended well, and not at all otherwise."""
+def replacing_path(path: Path) -> Iterator[Path]:
+    """A place for a file that appears at `path` when the block has ended well, and not at all otherwise."""
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no directory {path.parent}")
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(descriptor)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
+        yield Path(name)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(name)
         raise
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """`replacing_path`, opened for writing."""
+    with replacing_path(path) as unfinished, unfinished.open("wb") as file:
+        yield file
 
 
 def existing_file(path: str, argument: str) -> Path:

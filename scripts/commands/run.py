@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from isa.configuration import PoolConfig
 from scripts.commands.reporting import (
     InputError,
     backend_option,
+    chosen_backend,
     existing_file,
     json_option,
     messages,
@@ -23,6 +25,7 @@ from scripts.commands.reporting import (
     print_json,
     print_table,
     replacing,
+    replacing_path,
 )
 from scripts.commands.running import input_option, load_requests, make_jobs, packages_argument, pool_of, run_jobs
 
@@ -47,7 +50,7 @@ def run(
     profile: bool,
     vcd: Path | None,
     pool: PoolConfig | None,
-    backend: str,
+    backend: str | None,
     as_json: bool,
 ) -> int:
     """Run compiled networks: each package is a tenant on cores of its own, all at the same time.
@@ -64,8 +67,10 @@ def run(
     models = [existing_file(check, "--check") for check in checks]
     requests = load_requests(packages)
     pool = pool_of(requests, pool)
+    backend = chosen_backend(backend, pool)
     jobs = make_jobs(requests, inputs, pool)
-    result = run_jobs(jobs, pool, backend, capture=bool(checks), vcd=vcd)
+    with contextlib.nullcontext() if vcd is None else replacing_path(vcd) as waveforms:
+        result = run_jobs(jobs, pool, backend, capture=bool(checks), vcd=waveforms)
     for path, job_result in zip(map(Path, outputs), result.jobs, strict=False):
         _save_output(path, job_result)
     comparisons = _compare(jobs, result, models)

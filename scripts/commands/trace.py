@@ -10,6 +10,7 @@ from isa.configuration import PoolConfig
 from scripts.commands.reporting import (
     InputError,
     backend_option,
+    chosen_backend,
     json_option,
     messages,
     pool_option,
@@ -33,7 +34,7 @@ def trace(
     output: Path,
     inputs: tuple[str, ...],
     pool: PoolConfig | None,
-    backend: str,
+    backend: str | None,
     as_json: bool,
 ) -> int:
     """Run compiled networks as `tenure run` does, and draw when each engine of each core was busy."""
@@ -43,6 +44,7 @@ def trace(
         raise InputError(f"cannot write {output}: there is no directory {output.parent}")
     requests = load_requests(packages)
     pool = pool_of(requests, pool)
+    backend = chosen_backend(backend, pool)
     jobs = make_jobs(requests, inputs, pool)
     result = run_jobs(jobs, pool, backend, capture=False, alone=False)
     from hypervisor.timeline import draw_timeline

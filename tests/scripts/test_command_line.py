@@ -143,6 +143,7 @@ def test_packages_and_inputs_that_do_not_fit_are_explained(
     assert "--check" in run(f"{package}:1", "--check", package)
     assert "was not compiled from this file" in run(f"{package}:1", "--check", NETWORKS / "resnet8.int8.onnx")
     assert "writes no waveforms" in run(f"{package}:1", "--vcd", tmp_path / "waves.vcd")
+    assert list(tmp_path.iterdir()) == []
     np.save(tmp_path / "wrong.npy", np.zeros((1, 3, 28, 28), np.float32))
     assert "has shape [1, 3, 28, 28]" in run(f"{package}:1", "--input", tmp_path / "wrong.npy")
     np.save(tmp_path / "bytes.npy", np.zeros((1, 1, 28, 28), np.uint8))
