@@ -24,14 +24,14 @@ from pyrtl import WireVector, concat_list
 
 from isa.configuration import PoolConfig
 from isa.instructions import OPCODE_BITS, Buffer, Engine
-from rtl.compute_engine import ComputeBuffers, compute_engine
+from rtl.compute_engine import ComputeBuffers, ComputeEngine, compute_engine
 from rtl.core_ports import ENGINE_COUNT, core_ports
 from rtl.instruction_fields import word_bits
 from rtl.instruction_queue import QueueHead, instruction_queue
-from rtl.load_engine import buffer_depths, load_engine
+from rtl.load_engine import LoadEngine, buffer_depths, load_engine
 from rtl.request_port import Request, port_is_free, request_port
 from rtl.result_path import TableWrite
-from rtl.save_engine import save_engine
+from rtl.save_engine import SaveEngine, save_engine
 from rtl.scrubbed import Memory, Scrub
 from rtl.tokens import Tokens, fault_output, token_counter
 
@@ -59,7 +59,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
             (Engine.SAVE, Engine.COMPUTE),
         )
     }
-    buffers = {
+    buffers: dict[Buffer, Memory] = {
         buffer: scrub.memory(8 * config.array, depth, buffer.name.lower())
         for buffer, depth in buffer_depths(config).items()
         if buffer is not Buffer.TABLE
@@ -121,7 +121,11 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     read_taken <<= port.read_taken
     waits_for_sync <<= load.waits_for_sync
 
-    engines = {Engine.LOAD: load, Engine.COMPUTE: compute, Engine.SAVE: save}
+    engines: dict[Engine, LoadEngine | ComputeEngine | SaveEngine] = {
+        Engine.LOAD: load,
+        Engine.COMPUTE: compute,
+        Engine.SAVE: save,
+    }
     for engine, wire in taken.items():
         wire <<= engines[engine].taken
     fault_valid, fault_cause, fault_address = fault_output(
