@@ -219,20 +219,38 @@ class Hypervisor:
         more time passes. Raises HypervisorError when `limit_cycles` pass without an end.
         """
         waiting = list(tenants)
-        barriers = dict.fromkeys((tenant.number for tenant in waiting), 0)
+        seen: dict[int, int] = {}
+        while waiting:
+            ended = self.wait_for_any(waiting, limit_cycles, watch, poll_cycles, seen)
+            waiting = [tenant for tenant in waiting if tenant not in ended]
+
+    def wait_for_any(
+        self,
+        tenants: Sequence[Tenant],
+        limit_cycles: int,
+        watch: BarrierWatch | None = None,
+        poll_cycles: int = POLL_CYCLES,
+        seen: dict[int, int] | None = None,
+    ) -> list[Tenant]:
+        """As `wait`, until one of the tenants has ended; those that have.
+
+        `seen` keeps the barriers that `watch` knows of, by tenant, from one call to the next: clear a tenant's entry
+        when it starts anew.
+        """
+        known = {} if seen is None else seen
         end = self.port.cycle + limit_cycles
         while True:
             began = self.port.cycle
-            states = self._look(waiting)
-            for tenant, (_, count) in zip(waiting, states, strict=True):
-                if count != barriers[tenant.number] and watch is not None:
+            states = self._look(tenants)
+            for tenant, (_, count) in zip(tenants, states, strict=True):
+                if count != known.get(tenant.number, 0) and watch is not None:
                     watch(tenant, count)
-                barriers[tenant.number] = count
-            waiting = [tenant for tenant, (state, _) in zip(waiting, states, strict=True) if state not in ENDED]
-            if not waiting:
-                return
+                known[tenant.number] = count
+            ended = [tenant for tenant, (state, _) in zip(tenants, states, strict=True) if state in ENDED]
+            if ended:
+                return ended
             if self.port.cycle >= end:
-                names = ", ".join(f"tenant {t.number} ({self.status(t).state.name})" for t in waiting)
+                names = ", ".join(f"tenant {t.number} ({self.status(t).state.name})" for t in tenants)
                 raise HypervisorError(f"no end within {limit_cycles} cycles: {names}; give a higher limit")
             self.port.step(max(0, began + poll_cycles - self.port.cycle))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant, TenantStatus
+from hypervisor.hypervisor import POLL_CYCLES, Hypervisor, HypervisorError, Tenant, TenantStatus
 from hypervisor.pool_port import ActivityInterval, PoolPort
 from isa.configuration import PoolConfig
 from isa.registers import TenantState
@@ -216,31 +216,40 @@ def _place(hypervisor: Hypervisor, number: int, job: Job, capture: bool) -> _Run
 
 
 def _run_all(hypervisor: Hypervisor, runners: dict[int, _Runner], marks: Marks, limit_cycles: int | None) -> None:
-    """Round after round: every job that is not done starts its next stage; the round ends when all have ended it."""
+    """All jobs start together; each goes on to its next stage or image as soon as it has ended the one before."""
+    seen: dict[int, int] = {}
 
     def watch(tenant: Tenant, count: int) -> None:
         runners[tenant.number].barrier(count)
 
-    going = list(runners.values())
-    while going:
-        starts = [(runner, runner.prepare()) for runner in going]
-        programs = [(runner.tenant, word) for runner, word in starts if word is not None]
-        running = [runner for runner, word in starts if word is not None]
-        if not running:
-            return
-        hypervisor.align_start(len(running))
-        for runner in running:
-            marks.reach(hypervisor.port, runner.number)
-        hypervisor.start(programs)
-        period = hypervisor.config.period_cycles
-        effect = -(-hypervisor.port.cycle // period) * period
+    running = _start(hypervisor, list(runners.values()), marks)
+    while running:
         limit = limit_cycles or max(cycle_limit(runner.job) for runner in running)
-        hypervisor.wait([tenant for tenant, _ in programs], limit, watch)
-        going = []
-        for runner in running:
-            runner.result.starts.append(effect)
-            if runner.finish(hypervisor.status(runner.tenant)):
-                going.append(runner)
+        tenants = [runner.tenant for runner in running]
+        ended = [runners[t.number] for t in hypervisor.wait_for_any(tenants, limit, watch, POLL_CYCLES, seen)]
+        for runner in ended:
+            seen.pop(runner.tenant.number)
+        going = [runner for runner in ended if runner.finish(hypervisor.status(runner.tenant))]
+        # Alone, an end may be noticed up to one look later than it is here: leave time for that.
+        hypervisor.port.step(2 * POLL_CYCLES)
+        running = [runner for runner in running if runner not in ended] + _start(hypervisor, going, marks)
+
+
+def _start(hypervisor: Hypervisor, runners: Sequence[_Runner], marks: Marks) -> list[_Runner]:
+    """Start the next stage of each job, all in the same period of the wheel; those that have one."""
+    words = [(runner, runner.prepare()) for runner in runners]
+    programs = [(runner.tenant, word) for runner, word in words if word is not None]
+    starting = [runner for runner, word in words if word is not None]
+    if not starting:
+        return []
+    hypervisor.align_start(len(starting))
+    for runner in starting:
+        marks.reach(hypervisor.port, runner.number)
+    hypervisor.start(programs)
+    period = hypervisor.config.period_cycles
+    for runner in starting:
+        runner.result.starts.append(-(-hypervisor.port.cycle // period) * period)
+    return starting
 
 
 def cycle_limit(job: Job) -> int:
