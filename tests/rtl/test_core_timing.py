@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -216,7 +218,9 @@ def _layer(config: PoolConfig, channels: int, rows: int, columns: int, tiles: in
 def test_layers_like_resnet_8_keep_the_array_more_than_nine_tenths_busy(
     channels: int, rows: int, columns: int, tiles: int
 ) -> None:
-    config = NAMED_POOLS["small"]
+    config = dataclasses.replace(
+        NAMED_POOLS["small"], features_vectors=2048, weights_vectors=2048, output_vectors=1024, accumulator_pixels=512
+    )
     trace = _run("small", _layer(config, channels, rows, columns, tiles))
     passes = tiles * (channels // config.array) ** 2 * 9
     first = trace.issue(Engine.COMPUTE, 2)  # the first inputs and weights have to be loaded before anything else
