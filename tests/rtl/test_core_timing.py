@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ from isa.pipeline import (
     fill_cycles,
     pass_cycles,
 )
-from tests.rtl.core_bench import Trace, bench
+from tests.rtl.core_bench import CoreBench, Trace, bench
 
 POOLS = ("tiny", "small")
 DRAIN_OVERHEAD = DRAIN_SETUP + DRAIN_READ_TO_LANE + LANE_LATENCY + RESULT_TO_WRITE
@@ -50,10 +51,10 @@ ADD_OVERHEAD = 1 + ADD_READ_TO_LANE + LANE_LATENCY + RESULT_TO_WRITE
 LOOKUP_OVERHEAD = 1 + LOOKUP_READ_TO_RESULT + RESULT_TO_WRITE
 
 
-def _run(pool: str, program: list[CoreInstruction], **options: int) -> Trace:
-    config = NAMED_POOLS[pool]
-    memory = np.zeros(4096 * config.array, np.uint8)
-    trace = bench(pool).run(program, memory, **options)  # type: ignore[arg-type]
+def _run(pool: str, program: list[CoreInstruction], tested: CoreBench | None = None, **options: int) -> Trace:
+    tested = tested or bench(pool)
+    memory = np.zeros(4096 * tested.config.array, np.uint8)
+    trace = tested.run(program, memory, **options)  # type: ignore[arg-type]
     assert not trace.faults
     return trace
 
@@ -214,14 +215,19 @@ def _layer(config: PoolConfig, channels: int, rows: int, columns: int, tiles: in
     return program
 
 
+@cache
+def _roomy_core() -> CoreBench:
+    """A core of `small` with buffers that hold these layers twice."""
+    sizes = {"features_vectors": 2048, "weights_vectors": 2048, "output_vectors": 1024, "accumulator_pixels": 512}
+    return CoreBench(dataclasses.replace(NAMED_POOLS["small"], **sizes))
+
+
 @pytest.mark.parametrize(("channels", "rows", "columns", "tiles"), [(16, 16, 16, 4), (32, 8, 16, 2), (64, 8, 8, 1)])
 def test_layers_like_resnet_8_keep_the_array_more_than_nine_tenths_busy(
     channels: int, rows: int, columns: int, tiles: int
 ) -> None:
-    config = dataclasses.replace(
-        NAMED_POOLS["small"], features_vectors=2048, weights_vectors=2048, output_vectors=1024, accumulator_pixels=512
-    )
-    trace = _run("small", _layer(config, channels, rows, columns, tiles))
+    config = _roomy_core().config
+    trace = _run("small", _layer(config, channels, rows, columns, tiles), _roomy_core())
     passes = tiles * (channels // config.array) ** 2 * 9
     first = trace.issue(Engine.COMPUTE, 2)  # the first inputs and weights have to be loaded before anything else
     assert passes * rows * columns > 0.9 * (trace.cycles - first)
