@@ -18,11 +18,11 @@ BENCHES = BUILD / "benches"
 
 
 @cache
-def sources_digest(*packages: str) -> str:
-    """SHA-256 of all Python sources of these top-level packages."""
+def sources_digest(*patterns: str) -> str:
+    """SHA-256 of the source files that match these patterns, relative to the checkout."""
     digest = hashlib.sha256()
-    for package in packages:
-        for source in sorted((ROOT / package).rglob("*.py")):
+    for pattern in patterns:
+        for source in sorted(ROOT.glob(pattern)):
             digest.update(f"{source.relative_to(ROOT)}\0".encode() + source.read_bytes() + b"\0")
     return digest.hexdigest()
 

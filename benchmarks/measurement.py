@@ -90,7 +90,7 @@ class NetworkBench:
             sorted(dataclasses.asdict(self._config).items()),
             self._counts,
             cores,
-            sources_digest("isa", "compiler", "benchmarks"),
+            sources_digest("isa/*.py", "compiler/*.py", "benchmarks/*.py"),
         )
         kind = f"{self._network.name}-{self._config.name}-{cores}"
         result = remembered(kind, key, lambda: dataclasses.asdict(self._measure(cores)))

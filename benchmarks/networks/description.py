@@ -97,8 +97,8 @@ class Description:
         return self._add("MaxPool", (source,), attributes, self.channels[source])
 
     def average_pool(self, source: str, kernel: int, stride: int, padding: int = 0) -> str:
-        """Average pooling that does not count the padding."""
-        attributes = dict(kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4, count_include_pad=0)
+        """Average pooling that counts the padding, as torchvision's networks do."""
+        attributes = dict(kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[padding] * 4, count_include_pad=1)
         return self._add("AveragePool", (source,), attributes, self.channels[source])
 
     def flatten_average(self, source: str) -> str:

@@ -12,7 +12,7 @@ pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
 from benchmarks.networks import BUILDERS
-from benchmarks.networks.build import compare, measure
+from benchmarks.networks.build import average_without_scaling, compare, measure
 from benchmarks.networks.description import BETA_DEVIATION, GAMMA_RANGE, INPUT, Description
 from benchmarks.networks.photos import photos
 from compiler.quantise import quantise
@@ -88,3 +88,19 @@ def test_photos_are_the_same_every_time_and_not_flat() -> None:
     first, again = photos(40), photos(40)
     assert first.shape == (24, 3, 40, 40) and (first == again).all()
     assert first.std((2, 3)).min() > 0.05
+
+
+def test_an_average_pooling_keeps_its_scale_and_its_reader_its_bias() -> None:
+    description = Description("pool", 32, seed=9)
+    tensor = description.average_pool(description.convolution(INPUT, 16, 3, padding=1), 3, 1, 1)
+    tensor = description.convolution(tensor, 16, 1)
+    description.dense(description.flatten_average(tensor), 16, 10, is_last=True)
+    images = photos(description.size)
+    model = description.folded_model(measure(description, images))
+    int8 = quantise(model, {INPUT: images})
+    before, _ = compare(model, int8, images[:4])
+    average_without_scaling(int8)
+    node = next(node for node in int8.graph.node if node.op_type == "QLinearAveragePool")
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in int8.graph.initializer}
+    assert values[node.input[1]] == values[node.input[3]] and values[node.input[2]] == values[node.input[4]]
+    assert compare(model, int8, images[:4])[0] > before - 3
