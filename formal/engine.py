@@ -52,14 +52,19 @@ class Engine:
     Hypotheses are numbered: candidates first, then assumptions, then properties (goals only).
     """
 
-    def __init__(self, problem: Problem, candidates: Sequence[Candidate], seconds: float) -> None:
+    def __init__(
+        self, problem: Problem, candidates: Sequence[Candidate], seconds: float, exact_cores: bool = True
+    ) -> None:
         """Prepare; nothing is solved yet.
 
         Args:
             problem: the theorem.
             candidates: instances to be proved inductive together.
             seconds: time limit of a single solver call.
+            exact_cores: ask the solver which hypotheses each proof used, which is what `needed_schemas` reports but
+                makes the solver slower; otherwise every hypothesis that was offered counts as used.
         """
+        self._exact_cores = exact_cores
         self.problem, self.candidates = problem, list(candidates)
         self.assumptions = list(problem.assumptions)
         self.queries = 0
@@ -75,6 +80,10 @@ class Engine:
         for copy in range(problem.copies):
             state = system.state_variables(self._algebra, f"{copy}@")
             inputs = system.input_variables(self._algebra, f"{copy}@")
+            if copy == 0:
+                first: dict[str, Any] = {**state, **inputs}
+            for table in (state, inputs):  # what is shared has one variable, called after the first copy
+                table.update({name: first[name] for name in table if name in problem.shared})
             self._remember(copy, {**state, **inputs})
             cycle = Evaluation(system, self._algebra, state, inputs)
             before.append(Frame(cycle))
@@ -180,8 +189,7 @@ class Engine:
             UndecidedError: when the solver gave up.
         """
         if query.solver is None:
-            query.solver = z3.SolverFor("QF_AUFBV" if self._arrays else "QF_BV")
-            query.solver.set("timeout", max(1, int(self._seconds * 1000)))
+            query.solver = self._solver()
         view = self._before if properties is not None else self._after
         for frame in view.frames:
             frame.touched.clear()
@@ -194,8 +202,13 @@ class Engine:
             for goal in query.goals:
                 cone |= self._supports[goal]
         usable = self._usable()
+        goals: list[Candidate | Claim] = [
+            self.candidates[goal] if properties is None else properties[goal] for goal in query.goals
+        ]
+        near = frozenset().union(*(goal.near for goal in goals if goal.near is not None))
+        everywhere = any(goal.near is None for goal in goals)
         for index in usable:
-            if self._supports[index] & ~cone == 0:
+            if self._hypothesis(index).group in near or (everywhere and self._supports[index] & ~cone == 0):
                 self._enable(query, index)
         self.queries += 1
         goal_literal = z3.Bool(f"goal{self.queries}")
@@ -203,15 +216,21 @@ class Engine:
         allowed = set(usable)
         while True:
             literals = {f"hypothesis{index}": index for index in query.enabled & allowed}
-            answer = query.solver.check(goal_literal, *(z3.Bool(name) for name in literals))
+            if self._exact_cores:
+                solver = query.solver
+                answer = solver.check(goal_literal, *(z3.Bool(name) for name in literals))
+            else:  # nothing to take back: the solver may simplify as it likes
+                solver = self._solver()
+                solver.add(z3.Or(negated), *(self._term(index) for index in literals.values()))
+                answer = solver.check()
             if answer == z3.unsat:
-                used = {str(literal) for literal in query.solver.unsat_core()}
+                used = {str(literal) for literal in solver.unsat_core()} if self._exact_cores else set(literals)
                 query.core = frozenset(index for name, index in literals.items() if name in used)
                 query.proved = True
                 return None
             if answer == z3.unknown:
-                raise UndecidedError(f"{query.group or 'whole'}: {query.solver.reason_unknown()}")
-            situation = self._concrete(query.solver.model())
+                raise UndecidedError(f"{query.group or 'whole'}: {solver.reason_unknown()}")
+            situation = self._concrete(solver.model())
             view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
             missing = [i for i in usable if i not in query.enabled and not _holds(self._hypothesis(i), view_now)]
             if not missing:
@@ -219,9 +238,16 @@ class Engine:
             for index in missing:
                 self._enable(query, index)
 
+    def _solver(self) -> Any:
+        solver = z3.SolverFor("QF_AUFBV" if self._arrays else "QF_BV")
+        solver.set("timeout", max(1, int(self._seconds * 1000)))
+        return solver
+
     def _enable(self, query: Query, index: int) -> None:
-        if index not in query.enabled:
-            query.enabled.add(index)
+        if index in query.enabled:
+            return
+        query.enabled.add(index)
+        if self._exact_cores:
             query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
 
     def _concrete(self, model: Any) -> Situation:
@@ -239,18 +265,22 @@ class Engine:
                 symbols[name] = model[declaration].as_long()
             elif name in self._variables:
                 copy, leaf, index = self._variables[name]
-                if index is not None:
-                    states[copy][leaf][index] = model[declaration].as_long()
-                elif leaf in system.memories:
+                value: Any = None
+                if index is None and leaf in system.memories:
                     array = declaration()
-                    states[copy][leaf] = [
+                    value = [
                         model.eval(z3.Select(array, word), model_completion=True).as_long()
                         for word in range(1 << system.memories[leaf].address_bits)
                     ]
-                elif leaf in system.inputs:
-                    inputs[copy][leaf] = model[declaration].as_long()
                 else:
-                    states[copy][leaf] = model[declaration].as_long()
+                    value = model[declaration].as_long()
+                for owner in range(self.problem.copies) if leaf in self.problem.shared else (copy,):
+                    if index is not None:
+                        states[owner][leaf][index] = value
+                    elif leaf in system.inputs:
+                        inputs[owner][leaf] = value
+                    else:
+                        states[owner][leaf] = list(value) if isinstance(value, list) else value
         return Situation(states, inputs, symbols)
 
     # ---- the fixpoint

@@ -101,7 +101,7 @@ def _attempt(problem: Problem, schemas: Iterable[str] | None, limits: Effort, tr
     offered = len(candidates)
     candidates = filter_by_samples(problem, candidates, exploration)
     candidates = filter_by_reset(problem, candidates)
-    engine = Engine(problem, candidates, limits.query_seconds)
+    engine = Engine(problem, candidates, limits.query_seconds, exact_cores=trim)
     induction = engine.houdini()
     # `filter_by_reset` asked the solver already; what survived is checked again as a whole, in one query.
     if not _holds_at_reset(problem, [candidates[i] for i in engine.active()]):

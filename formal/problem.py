@@ -94,12 +94,14 @@ Formula = Callable[[Any, View], Term]  # (logic, view) -> claim; the logic is a 
 class Claim:
     """A named statement about one cycle: a property, an assumption or a cover.
 
-    `group` bundles claims into one solver query; claims about the same core belong together.
+    `group` bundles claims into one solver query; claims about the same core belong together. `near` as in
+    `Candidate`.
     """
 
     name: str
     formula: Formula
     group: str = ""
+    near: frozenset[str] | None = None
 
     def holds(self, view: View, logic: Logic = INTEGER_LOGIC) -> Term:
         """The claim over `view`."""
@@ -115,12 +117,15 @@ class Candidate:
         formula: the invariant; it may not read inputs nor `next`.
         group: instances of a group are proved inductive in one query.
         implied_by: schemas that make this one superfluous while they live.
+        near: groups whose invariants its proof tries first; the prover adds what else it turns out to need. None
+            means all that speak of nothing but what the next state depends on.
     """
 
     schema: str
     formula: Formula
     group: str = ""
     implied_by: frozenset[str] = frozenset()
+    near: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,8 @@ class Problem:
         stimulus: random inputs, one dictionary per copy, from (random, states, symbols); None draws them at will.
         free_memories: memories that hold anything after reset (the same in both copies only if assumed so); others
             hold zeros. True means all, False none.
+        shared: registers, memories and inputs that are the same in both copies in every cycle. Of an input that is
+            an assumption; of a register it is checked on the netlist: its next value may depend on shared things only.
     """
 
     name: str
@@ -151,6 +158,18 @@ class Problem:
     symbols: Mapping[str, int] = field(default_factory=dict)
     stimulus: Stimulus | None = None
     free_memories: bool | Collection[str] = False
+    shared: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError when a shared register or memory can come to differ between the copies."""
+        if self.shared - closed_under_dependence(self.system, self.shared):
+            raise ValueError(f"shared, but not a function of what is shared: {min(self._not_closed())}")
+        free = [name for name in self.shared if name in self.system.memories and self.starts_free(name)]
+        if free:
+            raise ValueError(f"shared memory {free[0]} may differ after reset")
+
+    def _not_closed(self) -> frozenset[str]:
+        return self.shared - closed_under_dependence(self.system, self.shared)
 
     def starts_free(self, memory: str) -> bool:
         """Whether a memory holds anything after reset."""
@@ -182,6 +201,8 @@ class Problem:
 
     def admissible(self, view: View) -> bool:
         """Whether every assumption holds in a concrete cycle."""
+        if any(view.left[name] != view.right[name] for name in self.shared if name in self.system.inputs):
+            return False
         return all(claim.holds(view) for claim in self.assumptions)
 
     def initial_states(self, generator: random.Random) -> tuple[State, ...]:
@@ -201,7 +222,7 @@ class Problem:
                 inputs = self.stimulus(generator, states, symbols)
             else:
                 inputs = self._random_inputs(generator, attempt)
-            if not self.assumptions or self.admissible(self.concrete_view(states, inputs, symbols)):
+            if not (self.assumptions or self.shared) or self.admissible(self.concrete_view(states, inputs, symbols)):
                 return inputs
         return None
 
@@ -215,6 +236,17 @@ class Problem:
             if generator.random() * (attempt + 1) < 0.5:
                 second[name] = random_word(generator, bits)
         return first, second
+
+
+def closed_under_dependence(system: TransitionSystem, names: Collection[str]) -> frozenset[str]:
+    """The largest part of `names` in which every register and memory depends on members only; inputs all stay."""
+    members = {name for name in names if name in system.leaves}
+    while True:
+        mask = sum(system.support(name) for name in members)
+        leaving = {name for name in members if name not in system.inputs and system.next_support(name) & ~mask}
+        if not leaving:
+            return frozenset(members)
+        members -= leaving
 
 
 def random_word(generator: random.Random, bits: int) -> int:

@@ -95,7 +95,14 @@ class Unrolling:
         """Add one cycle, whose assumptions are asserted, and return its view."""
         system = self.problem.system
         prefix = f"{len(self._inputs)}@"
-        inputs = tuple(system.input_variables(self._algebra, f"{prefix}{copy}@") for copy in range(self.problem.copies))
+        shared = system.input_variables(self._algebra, f"{prefix}0@")
+        inputs = tuple(
+            {
+                name: shared[name] if name in self.problem.shared else variable
+                for name, variable in system.input_variables(self._algebra, f"{prefix}{copy}@").items()
+            }
+            for copy in range(self.problem.copies)
+        )
         cycles = [
             Evaluation(system, self._algebra, state, given) for state, given in zip(self._states, inputs, strict=True)
         ]

@@ -39,9 +39,10 @@ from formal.lemmas import (
     window_lemmas,
 )
 from formal.monitor import Lookup, monitored
-from formal.prefetch import beat_of, prefetch_lemmas, reads_at_outputs, watch_prefetch
+from formal.prefetch import beat_of, reads_at_outputs, watch_prefetch
+from formal.prefetch_lemmas import prefetch_lemmas
 from formal.problem import Candidate, Claim, Problem
-from formal.shell import Sight, seen
+from formal.shell import Sight, age_of_answer, seen
 from formal.stimulus import host_and_programs
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
@@ -68,8 +69,17 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     cuts += [f"tenant{tenant}_{part}" for tenant in range(config.tenants) for part in _IRRELEVANT_OF_TENANT]
     ports = [*_PORTS, *(f"credits_{engine}" for engine in ENGINES)]
     roots = [f"core{core}_{port}" for core in range(config.cores) for port in ports]
-    roots += ["waiting", "expected_data", "expected_beat", "watched_base", "watched_limit", "watched_attachment"]
+    roots += [
+        "waiting",
+        "expected_data",
+        "expected_beat",
+        "watched_base",
+        "watched_limit",
+        "watched_was_stopped",
+        "first_beat",
+    ]
     roots += [f"asked_at_{entry}" for entry in range(config.fetch_beats)]
+    roots.append(f"asked_{age_of_answer(config) + 1}")
     for channel in range(config.channels):
         roots += [f"channel{channel}_request_{port}" for port in ("valid", "write", "address")]
     system = TransitionSystem(
