@@ -53,13 +53,16 @@ ASSUMPTIONS = (
 )
 
 
-def problem(config: PoolConfig, block: pyrtl.Block) -> Problem:
-    """The theorem about `block`, which is the shell of `config` or a mutant of it."""
+def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = True) -> Problem:
+    """The theorem about `block`, which is the shell of `config` or a mutant of it.
+
+    `over_approximate` makes registers free that the proof need not know; a run of such a system is none of `block`.
+    """
     cores = range(config.cores)
     ports = [f"core{core}_{port}" for core in cores for port in ("instruction", "instruction_address", *_PULSES)]
     ghosts = [f"core{core}_instruction_mark" for core in cores] + ["sender", "watched_tenant"]
     watched = monitored(block, lambda lookup: _monitor(config, lookup))
-    system = TransitionSystem(watched, [*ports, *ghosts], cuts=_irrelevant(config))
+    system = TransitionSystem(watched, [*ports, *ghosts], _irrelevant(config) if over_approximate else ())
     return Problem(
         name="cores_obey_only_their_owner",
         system=system,

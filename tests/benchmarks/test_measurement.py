@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("skimage")
-pytest.importorskip("sklearn")
-
 import benchmarks.cache
 import benchmarks.measurement
 from benchmarks.measurement import NetworkBench

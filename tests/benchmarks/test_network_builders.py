@@ -8,9 +8,6 @@ import numpy as np
 import onnx
 import pytest
 
-pytest.importorskip("skimage")
-pytest.importorskip("sklearn")
-
 from benchmarks.networks import BUILDERS
 from benchmarks.networks.build import average_without_scaling, compare, measure
 from benchmarks.networks.description import BETA_DEVIATION, GAMMA_RANGE, INPUT, Description
