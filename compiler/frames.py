@@ -19,7 +19,7 @@ from compiler.errors import CompileError
 from compiler.machine import TENSOR_BIT, FlatLayer, MachineLayer, WindowLayer
 from compiler.schedule import CoreSequence, schedule_core
 from compiler.steps import Step, flat_steps, window_steps
-from compiler.tiling import window_work
+from compiler.tiling import best_work
 from isa.configuration import PoolConfig
 from isa.encoding import encode
 from isa.instructions import (
@@ -67,7 +67,8 @@ def epilogue(cores: int) -> list[Instruction]:
 
 def _window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
     result = []
-    for work in window_work(layer, cores, config):
+    layer, works = best_work(layer, cores, config)
+    for work in works:
         blocks = [block for _, block in work]
         own = (min(blocks), max(blocks) + 1) if blocks else (0, 0)
         fits = (own[1] - own[0]) * PARAMETER_VECTORS <= config.parameters_vectors // 2

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from math import gcd
 
 from compiler.machine import WindowLayer
 from isa.configuration import PoolConfig
 from isa.instructions import ConfigTile, ConfigWindow, Conv, Load
+
+_CHUNK_CYCLES = 512
+"""Cycles that the array spends in a chunk of the reduction, if that has so many blocks."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,28 @@ DILATION_LIMIT = _field_limit(ConfigWindow, "dilation_rows")
 PADDING_LIMIT = -next(field.lowest for field in Conv.layout() if field.name == "first_row")
 
 
+@lru_cache(maxsize=1 << 10)
+def in_short_rows(layer: WindowLayer, config: PoolConfig) -> WindowLayer | None:
+    """A convolution of single pixels with its map seen as rows of one beat, so that tiles can end at every beat.
+
+    None where the layer is no such convolution. Where a map is no whole number of beats, rows are shorter.
+    """
+    source, target = layer.source, layer.target
+    is_pixelwise = layer.kernel == (1, 1) and layer.strides == (1, 1) and layer.padding == (0, 0)
+    if not is_pixelwise or (source.rows, source.columns) != (target.rows, target.columns) or len(layer.parts) > 1:
+        return None
+    pixels = source.rows * source.columns
+    columns = gcd(pixels, config.vectors_per_beat)
+    if pixels // columns <= 1 or columns == source.columns:
+        return None
+    return replace(
+        layer,
+        source=replace(source, rows=pixels // columns, columns=columns),
+        target=replace(target, rows=pixels // columns, columns=columns),
+        parts=(replace(layer.parts[0], end_row=pixels // columns, end_column=columns),),
+    )
+
+
 def features_limit(config: PoolConfig) -> int:
     """Vectors that one load into the features buffer may take: half of it, so that the next one has room."""
     return config.features_vectors // 2
@@ -130,6 +156,7 @@ def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, 
 
     whole = _largest(blocks, lambda count: fits(count, kernel_rows, kernel_columns))
     if whole:
+        whole = _short_chunk(blocks, whole, extent[0] * extent[1] * kernel_rows * kernel_columns)
         return [Chunk(first, end, 0, kernel_rows, 0, kernel_columns) for first, end in even_cuts(blocks, whole)]
     rows = _largest(kernel_rows, lambda count: fits(1, count, kernel_columns))
     if rows:
@@ -147,6 +174,18 @@ def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, 
             for first, end in even_cuts(kernel_columns, columns)
         ]
     return []
+
+
+def _short_chunk(blocks: int, largest: int, block_cycles: int) -> int:
+    """Blocks of a chunk: few, for the array waits for the first chunk; and all chunks alike where possible.
+
+    A chunk of another length needs a configuration of its own, for which the array stops.
+    """
+    wanted = min(largest, max(1, _CHUNK_CYCLES // block_cycles))
+    for count in range(wanted, 0, -1):
+        if blocks % count == 0 and 2 * count >= wanted:
+            return count
+    return wanted
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

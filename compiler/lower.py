@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -177,12 +177,18 @@ class Lowering:
             BlockWork(first, end, self._constants.add(tile.tobytes()), parameters + PARAMETER_VECTORS * number)
             for number, ((first, end), tile) in enumerate(zip(spans, tiles, strict=True))
         )
-        target = self._map(operation.output)
+        source, target = self._map(operation.inputs[0]), self._map(operation.output)
+        kernel = (operation.weights.shape[2], operation.weights.shape[3])
+        pixels = source.rows * source.columns
+        if (target.rows, target.columns) == (1, 1) and kernel == (source.rows, source.columns) and pixels > 1:
+            # The kernel covers the map: one pixel of many blocks, whose weights lie in this very order.
+            blocks = tuple(replace(block, first=block.first * pixels, end=block.end * pixels) for block in blocks)
+            source, kernel = FeatureMap(source.address, source.blocks * pixels, 1, 1), (1, 1)
         return WindowLayer(
             name=operation.name,
-            source=self._map(operation.inputs[0]),
+            source=source,
             target=target,
-            kernel=(operation.weights.shape[2], operation.weights.shape[3]),
+            kernel=kernel,
             strides=operation.strides,
             dilations=operation.dilations,
             padding=operation.padding,

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from compiler.geometry import COLUMN_LIMIT, ROW_LIMIT, Tile, even_pieces, reduction_chunks, weights_zone
+from compiler.geometry import COLUMN_LIMIT, ROW_LIMIT, Tile, even_pieces, in_short_rows, reduction_chunks, weights_zone
 from compiler.machine import OutputPart, WindowLayer
 from isa.configuration import PoolConfig
 
-_INSTRUCTION_CYCLES = 10
+_DRAIN_CYCLES = 32
+"""Cycles of a drain besides its pixels."""
+_INSTRUCTION_CYCLES = 3
 """Cycles that one compute instruction costs besides its passes: issue, pipeline, hand-over to the drain."""
 _WORDS_OF_A_STEP = 5
 """Instruction words of one step on average: loads, configuration, compute, save."""
@@ -57,17 +59,38 @@ class Cost:
         return max(self.compute, self.memory) + self.edges
 
 
-def window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> list[list[tuple[Tile, int]]]:
-    """For each core the (tile, block of output channels) pairs in their order; every output exactly once.
+Work = list[list[tuple[Tile, int]]]
+"""For each core the (tile, block of output channels) pairs in their order."""
+
+
+def best_work(layer: WindowLayer, cores: int, config: PoolConfig) -> tuple[WindowLayer, Work]:
+    """The layer, or its view in short rows if that costs less, and the work of each core."""
+    cycles, work = _costed_work(layer, cores, config)
+    view = in_short_rows(layer, config)
+    if view is None:
+        return layer, work
+    view_cycles, view_work = _costed_work(view, cores, config)
+    return (view, view_work) if view_cycles < cycles else (layer, work)
+
+
+def window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> Work:
+    """The work of each core; every output exactly once.
 
     A layer with several parts (average pooling at borders) is divided part by part.
     """
-    work: list[list[tuple[Tile, int]]] = [[] for _ in range(cores)]
+    return _costed_work(layer, cores, config)[1]
+
+
+def _costed_work(layer: WindowLayer, cores: int, config: PoolConfig) -> tuple[float, Work]:
+    work: Work = [[] for _ in range(cores)]
+    total = 0.0
     for part in layer.parts:
-        for core, boxes in enumerate(_best_division(layer, part, cores, config)):
+        cycles, division = _best_division(layer, part, cores, config)
+        total += cycles
+        for core, boxes in enumerate(division):
             for box, walk in boxes:
                 work[core].extend(_walk_box(box, walk, part.parameters))
-    return work
+    return total, work
 
 
 def can_tile(layer: WindowLayer, config: PoolConfig) -> bool:
@@ -78,7 +101,7 @@ def can_tile(layer: WindowLayer, config: PoolConfig) -> bool:
 
 def _best_division(
     layer: WindowLayer, part: OutputPart, cores: int, config: PoolConfig
-) -> list[list[tuple[Box, Walk]]]:
+) -> tuple[float, list[list[tuple[Box, Walk]]]]:
     best: list[list[tuple[Box, Walk]]] = []
     best_cycles = float("inf")
     for division in _divisions(part, len(layer.blocks), cores):
@@ -97,7 +120,7 @@ def _best_division(
                 break
         if slowest < best_cycles:
             best, best_cycles = chosen, slowest
-    return best
+    return best_cycles, best
 
 
 def _divisions(part: OutputPart, blocks: int, cores: int) -> Iterator[list[list[Box]]]:
@@ -220,8 +243,8 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     block_count, tile_count = blocks[1] - blocks[0], walk.row_pieces * walk.column_pieces
     chunks = reduction_chunks(layer, tile, depth, config)
     reduction = depth * taps * max(tile.pixels, config.array) + _INSTRUCTION_CYCLES * len(chunks)
-    drain = tile.pixels * config.array / config.lanes + _INSTRUCTION_CYCLES
-    compute = tile_count * block_count * max(reduction, drain)
+    drain = tile.pixels * config.array / config.lanes + _DRAIN_CYCLES
+    compute = tile_count * block_count * max(reduction + 20, drain)
 
     input_rows = min(
         (tile.end_row - 1) * layer.strides[0] + (kernel[0] - 1) * layer.dilations[0] + 1, layer.source.rows

@@ -11,6 +11,15 @@ from isa.instructions import INSTRUCTIONS, OPCODE_BITS, WORD_BITS, WORD_BYTES, I
 
 _BY_OPCODE: dict[int, type[Instruction]] = {instruction.opcode: instruction for instruction in INSTRUCTIONS}
 
+_TABLES = {
+    kind: tuple(
+        (field.name, field.lowest, field.highest, field.minimum, (1 << field.width) - 1, field.offset)
+        for field in kind.layout()
+    )
+    for kind in INSTRUCTIONS
+}
+"""What FieldLayout.store computes with, for all fields of an instruction: millions of words are encoded."""
+
 
 class IllegalInstruction(ValueError):
     """A word that is no instruction: unknown opcode or reserved bits that are not zero."""
@@ -18,12 +27,13 @@ class IllegalInstruction(ValueError):
 
 def encode(instruction: Instruction) -> int:
     """Instruction to word. Raises ValueError, naming instruction and field, for a value that does not fit."""
+    values = instruction.__dict__
     word = instruction.opcode
-    for field in instruction.layout():
-        try:
-            word |= field.store(getattr(instruction, field.name))
-        except ValueError as error:
-            raise ValueError(f"{type(instruction).__name__}: {error}") from None
+    for name, lowest, highest, minimum, mask, offset in _TABLES[type(instruction)]:
+        value = values[name]
+        if not lowest <= value <= highest:
+            raise ValueError(f"{type(instruction).__name__}: {name} = {value} does not fit {lowest}..{highest}")
+        word |= ((value - minimum) & mask) << offset
     return word
 
 
