@@ -1,0 +1,153 @@
+"""Lemmas that are read off the netlist, by search and constant propagation, at every size: L0, L1 and L4.
+
+Each function returns what contradicts the lemma, in words; nothing means that it holds.
+
+L0  No combinational path leads through a core: every output of the core is a register.
+L1  The control plane depends on itself, the host's inputs and reset, and on nothing else.
+L4  While `scrub` is 1 a core, in whatever state and whatever else its inputs are, loads 0 into every register, pipeline
+    and memory output registers included, and writes 0 at `scrub_address` (modulo the depth) of every memory. No memory
+    is deeper than the sweep is long, so a sweep of scrub_cycles addresses leaves nothing but zeros. (Index generators
+    of an idle core run on from there, so that what it holds later depends on the time since, but on no tenant.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import pyrtl
+
+from formal.problem import closed_under_dependence
+from formal.relations import CONTROL_PLANE, HOST_INPUTS
+from formal.transition import INTEGERS, Net, TransitionSystem
+from isa.configuration import PoolConfig
+from rtl.core import core
+from rtl.core_ports import core_ports
+
+
+def core_block(config: PoolConfig) -> pyrtl.Block:
+    """The netlist of one real core, with Inputs and Outputs named like its ports."""
+    previous = pyrtl.working_block()
+    block = pyrtl.Block()
+    pyrtl.set_working_block(block)
+    try:
+        outputs = core(config, {port: pyrtl.Input(bits, port) for port, bits in core_ports(config).inputs.items()})
+        for port, wire in outputs.items():
+            shown = pyrtl.Output(len(wire), f"{port}_o")
+            shown <<= wire
+    finally:
+        pyrtl.set_working_block(previous)
+    return block
+
+
+def combinational_paths(config: PoolConfig, block: pyrtl.Block) -> list[str]:
+    """L0 of a core's netlist: its outputs that are not registers."""
+    system = TransitionSystem(block)
+    found = []
+    for port in core_ports(config).outputs:
+        name = _origin(system, f"{port}_o")
+        if name not in system.registers:
+            found.append(f"output {port} is not a register but depends on {name} in the same cycle")
+    return found
+
+
+def control_plane_leaks(block: pyrtl.Block) -> list[str]:
+    """L1 of the shell's netlist: control plane registers that something else can influence."""
+    system = TransitionSystem(block)
+    members = frozenset(name for name in system.registers if CONTROL_PLANE.fullmatch(name))
+    closed = closed_under_dependence(system, members | set(HOST_INPUTS))
+    found = []
+    for name in sorted(members - closed):
+        causes = sorted(set(system.support_names(system.next_support(name))) - closed - {name})
+        found.append(f"{name} depends on {', '.join(causes[:5])}")
+    return found
+
+
+def left_by_scrub(config: PoolConfig, block: pyrtl.Block) -> list[str]:
+    """L4 of a core's netlist: registers and memories that a sweep may leave dirty."""
+    system = TransitionSystem(block)
+    known = _Constants(system, {"scrub": 1})
+    return [
+        *(f"register {name} need not become 0" for name in system.registers if known.next(name) != 0),
+        *_words_left(config, system, known),
+    ]
+
+
+def _words_left(config: PoolConfig, system: TransitionSystem, known: _Constants) -> Iterator[str]:
+    for name, memory in system.memories.items():
+        ports = system.writes(name)
+        if len(ports) != 1:
+            yield f"memory {name} has {len(ports)} write ports"
+            continue
+        address, data, enable = ports[0].arguments
+        if known[enable] != 1 or known[data] != 0:
+            yield f"memory {name} need not write 0 while scrubbed"
+        if known.follow(address) != ("scrub_address", tuple(range(memory.address_bits))):
+            yield f"memory {name} need not write at scrub_address"
+        if 1 << memory.address_bits > config.scrub_cycles:
+            yield f"memory {name} is deeper than the sweep is long"
+
+
+def _origin(system: TransitionSystem, name: str) -> str:
+    """Where a wire gets its value from, stepping back over plain copies."""
+    net = system.driver(name)
+    while net is not None and net.operation == "w":
+        name = net.arguments[0]
+        net = system.driver(name)
+    return name
+
+
+class _Constants:
+    """Values of wires that follow from some inputs' values alone, whatever registers and other inputs hold."""
+
+    def __init__(self, system: TransitionSystem, inputs: Mapping[str, int]) -> None:
+        self._system = system
+        self._values: dict[str, int | None] = dict(inputs)
+        for net in system.nets:
+            self._values[net.destination] = self._value(net)
+
+    def __getitem__(self, name: str) -> int | None:
+        """The value of a wire, or None when it is not determined."""
+        value = self._system.constant(name)
+        return self._values.get(name) if value is None else value
+
+    def next(self, register: str) -> int | None:
+        """The next value of a register, or None when it is not determined."""
+        net = self._system.driver(register)
+        assert net is not None
+        return self[net.arguments[0]]
+
+    def follow(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The wire that `name` is a copy of, and which of its bits: back over copies, selections and known choices."""
+        bits = tuple(range(self._system.widths[name]))
+        while True:
+            net = self._system.driver(name)
+            if net is None or net.operation not in "wsx":
+                return name, bits
+            if net.operation == "x":
+                chosen = self[net.arguments[0]]
+                if chosen is None:
+                    return name, bits
+                name = net.arguments[2 if chosen else 1]
+            else:
+                if net.operation == "s":
+                    bits = tuple(net.parameter[bit] for bit in bits)
+                name = net.arguments[0]
+
+    def _value(self, net: Net) -> int | None:
+        system = self._system
+        mask = (1 << system.widths[net.destination]) - 1
+        values = [self[argument] for argument in net.arguments]
+        if net.operation == "x":
+            if values[0] is not None:
+                return values[2] if values[0] else values[1]
+            return values[1] if values[1] == values[2] else None
+        if net.operation == "&" and 0 in values:
+            return 0
+        if net.operation == "|" and mask in values:
+            return mask
+        known = [value for value in values if value is not None]
+        if net.operation == "m" or len(known) < len(values):
+            return None
+        widths = [system.widths[argument] for argument in net.arguments]
+        result: int = INTEGERS.operate(net.operation, net.parameter, known, widths, system.widths[net.destination])
+        return result

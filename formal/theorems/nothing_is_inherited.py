@@ -1,0 +1,267 @@
+"""What a new owner gets is as after reset: no bit of it depends on who had it before.
+
+- A core that is FREE, and so every core when GRANT takes effect, has an entry of zeros, full credits, no arrival at a
+  barrier and zeros on all its ports; and nothing is in flight for it on any channel, whatever kind of access.
+- A core becomes FREE only at the end of a scrub that began with its reset or with the end of DRAINING: `scrub` is on
+  its port for scrub_cycles consecutive cycles, with the addresses 0, 1, 2, ..., and is never there at any other time.
+  When the scrub begins nothing is in flight for the core. What it does inside a core is lemma L4 (formal/structure.py):
+  from any state every register is zero after one cycle of scrub, and every word of memory after its address.
+- A tenant that is DETACHED, and so every tenant when ATTACH takes effect, has a context of zeros (program counter,
+  call frame, fetch pointers, epoch, progress, pause, barriers, cycles, fault), a window of zeros, a prefetch memory of
+  zeros, and nothing in flight. The context is zero, too, while it is STOPPED, so that START begins from zeros.
+
+Scope: every program, every answer of memory, every order of host commands, any behaviour of the cores, and any contents
+of the prefetch memory after reset. Unbounded in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyrtl
+
+from formal.accesses import by_age
+from formal.algebra import Term
+from formal.busy_host import busy_host
+from formal.lemmas import command_lemmas, core_lemmas, flight_in_use, flight_lemmas, make, window_lemmas
+from formal.monitor import monitored
+from formal.problem import Candidate, Claim, Problem
+from formal.relations import context_registers, shell_to_core
+from formal.shell import CORE_KINDS, Sight, age_of_answer, seen
+from formal.sweep import prefetch_entries, prefetch_is_clean, sweep_lemmas, watch_sweep
+from formal.transition import TransitionSystem
+from isa.configuration import PoolConfig
+from isa.registers import CoreState
+from rtl.dispatcher import ENGINES
+from rtl.sizes import SCRUB_MARGIN_CYCLES, Sizes
+from rtl.windows import Attachment
+
+ASSUMPTIONS: tuple[str, ...] = ()
+
+
+def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = True) -> Problem:
+    """The theorem about `block`, which is the shell of `config` or a mutant of it; nothing is over-approximated."""
+    system = TransitionSystem(monitored(block, lambda lookup: watch_sweep(config, lookup)))
+    return Problem(
+        name="nothing_is_inherited",
+        system=system,
+        properties=list(_properties(config, system)),
+        candidates=list(_candidates(config, system)),
+        covers=[
+            Claim("a core is FREE after DRAINING", seen(config, _scrubs_owned)),
+            Claim("a tenant is attached", seen(config, _attached)),
+        ],
+        stimulus=busy_host(config, system),
+        free_memories={f"channel{channel}_prefetch" for channel in range(config.channels)},
+    )
+
+
+# ---- claims
+
+
+def _properties(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]:
+    def claim(name: str, group: str, formula: Callable[[Sight], Term]) -> Claim:
+        return Claim(name, seen(config, formula), group)
+
+    for core in range(config.cores):
+        here = f"core{core}"
+        yield claim(f"{here} is at reset when FREE", here, _free_is_reset(core))
+        yield claim(f"{here} is scrubbed before it is FREE", here, _scrubbed_before_free(core))
+        yield claim(f"{here} is swept word by word", here, _sweep_on_port(core))
+        for channel in range(config.channels):
+            for age in range(1, age_of_answer(config) + 1):
+                name = f"nothing is in flight for {here} when scrub begins (channel{channel}, {age})"
+                yield claim(name, f"channel{channel} age {age}", _nothing_in_flight(core, channel, age))
+    for tenant in range(config.tenants):
+        here = f"tenant{tenant}"
+        yield claim(f"{here} has a context of zeros unless ACTIVE", here, _context_is_zero(tenant, system))
+        yield claim(f"{here} has no window when DETACHED", here, _no_window(tenant))
+        for channel in range(config.channels):
+            for entry in range(prefetch_entries(config)):
+                name = f"{here} has a clean prefetch when DETACHED (channel{channel}, entry {entry})"
+                yield claim(name, f"channel{channel} prefetch of {here}", prefetch_is_clean(channel, tenant, entry))
+    for channel in range(config.channels):
+        for age in range(1, age_of_answer(config) + 1):
+            group = f"channel{channel} age {age}"
+            yield claim(f"what {group} carries is for a core in use", group, flight_in_use(channel, age))
+            yield claim(f"what {group} carries is for an ACTIVE tenant", group, _for_active(channel, age))
+
+
+def _is(s: Sight, core: int, state: CoreState) -> Term:
+    return s.core(core, "state") == int(state)
+
+
+def _free_is_reset(core: int) -> Callable[[Sight], Term]:
+    def claim(s: Sight) -> Term:
+        zeros = ["owner", "virtual", "timer", "arrived", "scrub", "scrub_address", *shell_to_core(s.config)]
+        full = [s.core(core, f"credits_{engine}") == s.config.queue_instructions for engine in ENGINES]
+        return s.implies(_is(s, core, CoreState.FREE), s.all(*(s.core(core, part) == 0 for part in zeros), *full))
+
+    return claim
+
+
+def _scrubbed_before_free(core: int) -> Callable[[Sight], Term]:
+    """FREE follows the last cycle of SCRUBBING, which begins at timer 0, behind DRAINING, and advances by one."""
+
+    def claim(s: Sight) -> Term:
+        following, timer = s.next(f"core{core}_state"), s.next(f"core{core}_timer")
+        last = s.config.scrub_cycles + SCRUB_MARGIN_CYCLES - 1
+        stays = following == s.core(core, "state")
+        scrubbing = _is(s, core, CoreState.SCRUBBING)
+        is_last = s.core(core, "timer") == last
+        advances = timer == s.logic.plus(s.core(core, "timer"), 1, Sizes(s.config).core_timer)
+        one_more = s.all(stays, s.no(is_last), advances)
+        begins = s.all(_is(s, core, CoreState.DRAINING), timer == 0)
+        return s.all(
+            s.any(s.no(following == int(CoreState.FREE)), stays, s.all(scrubbing, is_last)),
+            s.any(s.no(following == int(CoreState.SCRUBBING)), stays, begins),
+            s.implies(scrubbing, s.any(one_more, s.all(is_last, following == int(CoreState.FREE)))),
+        )
+
+    return claim
+
+
+def _sweep_on_port(core: int) -> Callable[[Sight], Term]:
+    """In cycle k of SCRUBBING, 1 <= k <= scrub_cycles, the ports show `scrub` and address k - 1; else zeros."""
+
+    def claim(s: Sight) -> Term:
+        timer, scrub, address = (s.core(core, part) for part in ("timer", "scrub", "scrub_address"))
+        sweeping = s.all(
+            _is(s, core, CoreState.SCRUBBING),
+            s.no(timer == 0),
+            s.logic.at_most(timer, s.config.scrub_cycles),
+        )
+        expected = s.logic.minus(timer, 1, 40)
+        return s.all(
+            s.implies(sweeping, s.all(scrub == 1, s.logic.equal(address, expected))),
+            s.any(sweeping, s.all(scrub == 0, address == 0)),
+        )
+
+    return claim
+
+
+def _nothing_in_flight(core: int, channel: int, age: int) -> Callable[[Sight], Term]:
+    """For a core that is SCRUBBING or FREE no channel carries an access."""
+    return lambda s: s.implies(
+        s.all(s.one_of(s.in_flight(channel, age), CORE_KINDS), s.slot_names(core, channel, age)),
+        s.no(s.any(_is(s, core, CoreState.SCRUBBING), _is(s, core, CoreState.FREE))),
+    )
+
+
+def _for_active(channel: int, age: int) -> Callable[[Sight], Term]:
+    """A tenant that is not ACTIVE has nothing in flight."""
+
+    def claim(s: Sight) -> Term:
+        carries = s.one_of(s.in_flight(channel, age), CORE_KINDS)
+        return s.each(
+            s.implies(
+                s.all(carries, s.slot_names(core, channel, age), s.owned_by(core, tenant)),
+                s.tenant(tenant, "attachment") == int(Attachment.ACTIVE),
+            )
+            for core in range(s.config.cores)
+            for tenant in range(s.config.tenants)
+        )
+
+    return claim
+
+
+def _context_is_zero(tenant: int, system: TransitionSystem) -> Callable[[Sight], Term]:
+    names = context_registers(system, tenant)
+    return lambda s: s.any(
+        s.tenant(tenant, "attachment") == int(Attachment.ACTIVE), s.all(*(s[name] == 0 for name in names))
+    )
+
+
+def _register_is_zero(tenant: int, name: str) -> Callable[[Sight], Term]:
+    return lambda s: s.any(s.tenant(tenant, "attachment") == int(Attachment.ACTIVE), s[name] == 0)
+
+
+def _no_window(tenant: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(
+        s.tenant(tenant, "attachment") == int(Attachment.DETACHED),
+        s.all(s.tenant(tenant, "base") == 0, s.tenant(tenant, "limit") == 0),
+    )
+
+
+def _scrubs_owned(s: Sight) -> Term:
+    return s.any(
+        *(
+            s.all(_is(s, core, CoreState.SCRUBBING), s.core(core, "virtual") == 0, s.core(core, "timer") == 0)
+            for core in range(s.config.cores)
+        )
+    )
+
+
+def _attached(s: Sight) -> Term:
+    return s.any(
+        *(
+            s.all(
+                s.tenant(tenant, "attachment") == int(Attachment.DETACHED),
+                s.next(f"tenant{tenant}_attachment") == int(Attachment.STOPPED),
+            )
+            for tenant in range(s.config.tenants)
+        )
+    )
+
+
+# ---- invariants
+
+
+def _candidates(config: PoolConfig, system: TransitionSystem) -> Iterator[Candidate]:
+    yield from command_lemmas(config)
+    yield from window_lemmas(config)
+    yield from core_lemmas(config)
+    yield from by_age([*flight_lemmas(config), *sweep_lemmas(config)])
+    for core in range(config.cores):
+        yield make(config, "a FREE core is at reset", f"core{core}", _free_is_reset(core))
+        yield make(config, "scrub sweeps word by word", f"core{core}", _sweep_on_port(core))
+        yield make(config, "credits are full unless HELD", f"core{core}", _not_held(core))
+        yield make(config, "the timer of a core stops where it is due", f"core{core}", _timer_bound(core))
+        yield make(config, "no payload without its valid bit", f"core{core}", _payload_follows(core))
+    for tenant in range(config.tenants):
+        for name in context_registers(system, tenant):
+            schema = f"{name.removeprefix(f'tenant{tenant}_')} is 0 unless ACTIVE"
+            yield make(config, schema, f"tenant{tenant}", _register_is_zero(tenant, name))
+        yield make(config, "a DETACHED tenant has no window", "window", _no_window(tenant))
+    for channel in range(config.channels):
+        for age in range(1, age_of_answer(config) + 1):
+            group = f"channel{channel} age {age}"
+            yield make(config, "what is in flight is for an ACTIVE tenant", group, _for_active(channel, age))
+
+
+def _not_held(core: int) -> Callable[[Sight], Term]:
+    """One cycle after HELD ends credits are full and the arrival is forgotten: but for the first of DRAINING."""
+
+    def claim(s: Sight) -> Term:
+        first = s.all(_is(s, core, CoreState.DRAINING), s.core(core, "timer") == 0)
+        full = [s.core(core, f"credits_{engine}") == s.config.queue_instructions for engine in ENGINES]
+        return s.any(s.is_held(core), first, s.all(s.core(core, "arrived") == 0, *full))
+
+    return claim
+
+
+def _timer_bound(core: int) -> Callable[[Sight], Term]:
+    def claim(s: Sight) -> Term:
+        timer = s.core(core, "timer")
+        scrub = s.config.scrub_cycles + SCRUB_MARGIN_CYCLES
+        return s.all(
+            s.implies(_is(s, core, CoreState.DRAINING), s.logic.less(timer, s.config.drain_cycles)),
+            s.implies(_is(s, core, CoreState.SCRUBBING), s.logic.less(timer, scrub)),
+            s.implies(s.any(s.is_held(core), _is(s, core, CoreState.FREE)), timer == 0),
+        )
+
+    return claim
+
+
+def _payload_follows(core: int) -> Callable[[Sight], Term]:
+    def claim(s: Sight) -> Term:
+        pairs = {"instruction_valid": ("instruction", "instruction_address"), "response_valid": ("response_data",)}
+        return s.all(
+            *(
+                s.any(s.core(core, valid) == 1, s.core(core, payload) == 0)
+                for valid, payloads in pairs.items()
+                for payload in payloads
+            )
+        )
+
+    return claim

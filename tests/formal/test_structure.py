@@ -1,0 +1,50 @@
+"""L0, L1 and L4 hold on the netlists of every pool, and a netlist that breaks one of them is found out."""
+
+from __future__ import annotations
+
+import pyrtl
+import pytest
+
+from formal.mutation import drop_operand, mutated, nets_between, redirect, tie
+from formal.shell import shell_block
+from formal.structure import combinational_paths, control_plane_leaks, core_block, left_by_scrub
+from isa.configuration import NAMED_POOLS, PoolConfig
+
+TINY = NAMED_POOLS["tiny"]
+POOLS = [TINY, NAMED_POOLS["small"], NAMED_POOLS["paper"]]
+
+
+@pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)
+def test_the_real_core_has_no_combinational_path_and_is_clean_after_a_scrub(config: PoolConfig) -> None:
+    block = core_block(config)
+    assert combinational_paths(config, block) == []
+    assert left_by_scrub(config, block) == []
+
+
+@pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)
+def test_the_control_plane_is_out_of_reach(config: PoolConfig) -> None:
+    assert control_plane_leaks(shell_block(config)) == []
+
+
+def test_a_check_that_waits_for_a_tenant_is_a_leak() -> None:
+    block = mutated(shell_block(TINY), redirect("command_is_decided", "tenant1_release"))
+    assert any("tenant1" in leak for leak in control_plane_leaks(block))
+
+
+def test_a_register_that_scrub_misses_is_found() -> None:
+    block = core_block(TINY)
+    register = min(wire.name for wire in block.wirevector_subset(pyrtl.Register) if "walker" in wire.name)
+    missed = mutated(block, drop_operand("scrub", register, "x", 2))
+    assert left_by_scrub(TINY, missed) == [f"register {register} need not become 0"]
+
+
+def test_a_memory_that_is_not_written_while_scrubbed_is_found() -> None:
+    block = core_block(TINY)
+    assert nets_between(block, "scrub", "output", "|")
+    missed = mutated(block, drop_operand("scrub", "output", "|", 0))
+    assert left_by_scrub(TINY, missed) == ["memory output need not write 0 while scrubbed"]
+
+
+def test_an_output_that_shows_an_input_is_found() -> None:
+    block = mutated(core_block(TINY), tie("sync_local_o", 0))
+    assert any("sync_local" in path for path in combinational_paths(TINY, block))
