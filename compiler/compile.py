@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compiler.constants import ConstantImage
 from compiler.errors import CompileError
+from compiler.exact import ExactChoice
 from compiler.fold import fold_inputs
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
 from compiler.fuse import Graph, fuse_mappings, place_concatenations
@@ -37,11 +38,14 @@ def compile_model(
     fuse: bool = True,
     progress: Progress | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    exact: Sequence[int] = (),
 ) -> Package:
     """Compile an int8 QOperator network for 1..config.cores cores (or those in `core_counts`).
 
     `fuse=False` keeps every intermediate tensor in memory, so that each can be checked. `shapes` fixes dynamic
-    input shapes by name. Raises CompileError, one paragraph, when the network cannot be compiled.
+    input shapes by name. For the core counts in `exact`, layers are laid out by exact timing instead of estimates,
+    which takes a minute or more for each count of a large network. Raises CompileError, one paragraph, when the
+    network cannot be compiled.
     """
     report = progress or (lambda fraction, what: None)
     counts = tuple(sorted(set(core_counts or range(1, config.cores + 1))))
@@ -56,7 +60,7 @@ def compile_model(
     if not any(division.stages):
         raise CompileError(_nothing_to_do(network, imported))
     return _Compilation(network, importer, division, config, fuse).package(
-        counts, report, explanations(network, imported, division)
+        counts, report, explanations(network, imported, division), frozenset(exact)
     )
 
 
@@ -112,18 +116,21 @@ class _Compilation:
         self._constants = ConstantImage(config, self._program_words * WORD_BYTES // config.array)
         self._lowering = Lowering(self._graph, reads, self._constants, config)
 
-    def package(self, counts: tuple[int, ...], report: Progress, explained: tuple[str, ...]) -> Package:
+    def package(
+        self, counts: tuple[int, ...], report: Progress, explained: tuple[str, ...], exact: frozenset[int]
+    ) -> Package:
         """Build all frames and put everything in its place."""
         layers = self._lowering.layers()
         words = _WordImage(self._constants.end_vector * self._config.array // WORD_BYTES, self._config)
         prologues = {cores: words.add(encode_words(prologue(cores))) for cores in counts}
         epilogues = {cores: words.add(encode_words(epilogue(cores))) for cores in counts}
+        choice = ExactChoice(self._config)
         records = []
         for number, layer in enumerate(layers):
             report(number / len(layers), f"laying out {layer.machine.name}")
             frames = {}
             for cores in counts:
-                frame = build_frame(layer.machine, number, cores, self._config)
+                frame = build_frame(layer.machine, number, cores, self._config, choice if cores in exact else None)
                 frames[cores] = _record(frame, cores, words.add(frame.words))
             records.append(LayerRecord(layer.machine.name, layer.operation, layer.macs, layer.output, frames))
         report(1.0, "done")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import merge
 from itertools import groupby, pairwise
 
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.errors import CompileError
-from compiler.machine import TENSOR_BIT, FlatLayer, MachineLayer, WindowLayer
+from compiler.exact import ExactChoice
+from compiler.machine import TENSOR_BIT, FlatLayer, MachineLayer
 from compiler.schedule import CoreSequence, schedule_core
 from compiler.steps import Step, flat_steps, window_steps
-from compiler.tiling import best_work
+from compiler.tiling import Plan, best_plan, plans
 from isa.configuration import PoolConfig
 from isa.encoding import encode
 from isa.instructions import (
@@ -46,13 +48,37 @@ class LayerFrame:
     """(virtual core, cycles) of every tile: an instruction frame package."""
 
 
-def build_frame(layer: MachineLayer, number: int, cores: int, config: PoolConfig) -> LayerFrame:
-    """The frame of a layer for `cores` cores; `number` is the layer's position in the network."""
-    steps = _flat_work(layer, cores, config) if isinstance(layer, FlatLayer) else _window_work(layer, cores, config)
-    sequences = [schedule_core(own, core, number % 2, config) for core, own in enumerate(steps)]
+def build_frame(
+    layer: MachineLayer, number: int, cores: int, config: PoolConfig, exact: ExactChoice | None = None
+) -> LayerFrame:
+    """The frame of a layer for `cores` cores; `number` is the layer's position in the network.
+
+    With `exact`, several plans of a layer are timed exactly, and the best one is taken.
+    """
+    if isinstance(layer, FlatLayer):
+        steps = _flat_work(layer, cores, config)
+    elif exact:
+        candidates = plans(layer, cores, config)
+        frames = [partial(_plan_instructions, plan, number, config) for plan in candidates]
+        steps = _window_work(candidates[exact.choose(layer, cores, frames)], config)
+    else:
+        steps = _window_work(best_plan(layer, cores, config), config)
+    sequences = _scheduled(steps, number, config)
     tiles = tuple((core, cycles) for core, own in enumerate(steps) for cycles in _tile_cycles(own))
-    instructions = [*_interleaved(sequences), Return()]
-    return LayerFrame(encode_words(instructions), max(sequence.cycles for sequence in sequences), tiles)
+    words = encode_words(_instructions(sequences))
+    return LayerFrame(words, max(sequence.cycles for sequence in sequences), tiles)
+
+
+def _plan_instructions(plan: Plan, number: int, config: PoolConfig) -> list[Instruction]:
+    return _instructions(_scheduled(_window_work(plan, config), number, config))
+
+
+def _scheduled(steps: list[list[Step]], number: int, config: PoolConfig) -> list[CoreSequence]:
+    return [schedule_core(own, core, number % 2, config) for core, own in enumerate(steps)]
+
+
+def _instructions(sequences: Sequence[CoreSequence]) -> list[Instruction]:
+    return [*_interleaved(sequences), Return()]
 
 
 def prologue(cores: int) -> list[Instruction]:
@@ -65,17 +91,16 @@ def epilogue(cores: int) -> list[Instruction]:
     return [*(SyncWait(core=core) for core in range(cores)), Return()]
 
 
-def _window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
+def _window_work(plan: Plan, config: PoolConfig) -> list[list[Step]]:
     result = []
-    layer, works = best_work(layer, cores, config)
-    for work in works:
+    for work in plan.work:
         blocks = [block for _, block in work]
         own = (min(blocks), max(blocks) + 1) if blocks else (0, 0)
         fits = (own[1] - own[0]) * PARAMETER_VECTORS <= config.parameters_vectors // 2
         steps = [
             step
             for tile, block in work
-            for step in window_steps(layer, tile, block, own if fits else (block, block + 1), config)
+            for step in window_steps(plan.layer, tile, block, own if fits else (block, block + 1), config)
         ]
         result.append(steps)
     return result

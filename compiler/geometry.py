@@ -12,9 +12,6 @@ from compiler.machine import WindowLayer
 from isa.configuration import PoolConfig
 from isa.instructions import ConfigTile, ConfigWindow, Conv, Load
 
-_CHUNK_CYCLES = 512
-"""Cycles that the array spends in a chunk of the reduction, if that has so many blocks."""
-
 
 @dataclass(frozen=True)
 class Tile:
@@ -156,7 +153,9 @@ def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, 
 
     whole = _largest(blocks, lambda count: fits(count, kernel_rows, kernel_columns))
     if whole:
-        whole = _short_chunk(blocks, whole, extent[0] * extent[1] * kernel_rows * kernel_columns)
+        whole = _short_chunk(
+            blocks, whole, layer.chunk_cycles // (extent[0] * extent[1] * kernel_rows * kernel_columns)
+        )
         return [Chunk(first, end, 0, kernel_rows, 0, kernel_columns) for first, end in even_cuts(blocks, whole)]
     rows = _largest(kernel_rows, lambda count: fits(1, count, kernel_columns))
     if rows:
@@ -176,12 +175,12 @@ def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, 
     return []
 
 
-def _short_chunk(blocks: int, largest: int, block_cycles: int) -> int:
+def _short_chunk(blocks: int, largest: int, wanted: int) -> int:
     """Blocks of a chunk: few, for the array waits for the first chunk; and all chunks alike where possible.
 
     A chunk of another length needs a configuration of its own, for which the array stops.
     """
-    wanted = min(largest, max(1, _CHUNK_CYCLES // block_cycles))
+    wanted = min(largest, max(1, wanted))
     for count in range(wanted, 0, -1):
         if blocks % count == 0 and 2 * count >= wanted:
             return count

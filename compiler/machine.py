@@ -76,6 +76,8 @@ class WindowLayer:
     blocks: tuple[BlockWork, ...]
     parts: tuple[OutputPart, ...]
     drain: Drain
+    chunk_cycles: int = 512
+    """Cycles that the array spends in one chunk of the reduction at most, if that has so many blocks."""
 
     @property
     def loads_strided_rows(self) -> bool:

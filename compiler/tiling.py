@@ -8,8 +8,8 @@ unless they all fit) or block by block (weights stay).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
@@ -23,6 +23,14 @@ _INSTRUCTION_CYCLES = 3
 """Cycles that one compute instruction costs besides its passes: issue, pipeline, hand-over to the drain."""
 _WORDS_OF_A_STEP = 5
 """Instruction words of one step on average: loads, configuration, compute, save."""
+_CHUNK_CYCLES = (160, 512, 2048)
+"""Lengths of chunks that exact timing chooses from..."""
+_LIKELY = 1.25
+"""...among plans whose estimates are at most so many times the best one,..."""
+_MOST_PLANS = 8
+"""...and at most so many."""
+_MEMORY_LOSS = 1.1
+"""Slots that pass for each one that is used, for loads, saves and fetches disturb each other."""
 _MOST_ROW_CUTS = 12
 """Numbers of row cuts that are tried beyond the smallest that fits."""
 
@@ -63,34 +71,76 @@ Work = list[list[tuple[Tile, int]]]
 """For each core the (tile, block of output channels) pairs in their order."""
 
 
-def best_work(layer: WindowLayer, cores: int, config: PoolConfig) -> tuple[WindowLayer, Work]:
-    """The layer, or its view in short rows if that costs less, and the work of each core."""
-    cycles, work = _costed_work(layer, cores, config)
+@dataclass(frozen=True)
+class Plan:
+    """A way to compute a layer: the layer, or another view of it, the work of each core, and the estimated cycles."""
+
+    layer: WindowLayer
+    work: Work
+    cycles: float
+
+
+def best_plan(layer: WindowLayer, cores: int, config: PoolConfig) -> Plan:
+    """The layer, or its view in short rows if that is estimated to cost less."""
     view = in_short_rows(layer, config)
-    if view is None:
-        return layer, work
-    view_cycles, view_work = _costed_work(view, cores, config)
-    return (view, view_work) if view_cycles < cycles else (layer, work)
+    forms = [layer] if view is None else [layer, view]
+    return min((plan for form in forms for plan in _plans(form, cores, config, 1)), key=lambda plan: plan.cycles)
+
+
+def plans(layer: WindowLayer, cores: int, config: PoolConfig) -> list[Plan]:
+    """The best plan by estimate, and some others that may turn out better when they are timed exactly."""
+    view = in_short_rows(layer, config)
+    forms = [layer] if view is None else [layer, view]
+    found = [
+        plan
+        for form in forms
+        for chunk_cycles in _CHUNK_CYCLES
+        for plan in _plans(_with_chunks(form, chunk_cycles), cores, config, 2)
+    ]
+    first = best_plan(layer, cores, config)
+    found.sort(key=lambda plan: plan.cycles)
+    likely = [plan for plan in found if plan.cycles < _LIKELY * found[0].cycles]
+    different = {_outline(plan, config): plan for plan in reversed([first, *likely])}
+    return list(reversed(different.values()))[:_MOST_PLANS]
+
+
+def _outline(plan: Plan, config: PoolConfig) -> Hashable:
+    """Equal for plans of equal instructions: the pixels of each tile, the blocks, and the chunks."""
+    layer, columns = plan.layer, plan.layer.target.columns
+    outline: list[Hashable] = []
+    for own in plan.work:
+        for tile, block in own:
+            whole = tile.end_column - tile.first_column == columns
+            rows = (tile.first_row * columns, tile.end_row * columns) if whole else (tile.first_row, tile.end_row)
+            depth = layer.blocks[block].end - layer.blocks[block].first
+            chunks = len(reduction_chunks(layer, tile, depth, config))
+            outline.append((rows, whole or (tile.first_column, tile.end_column), block, chunks))
+        outline.append(((0, 0), True, -1, 0))
+    return tuple(outline)
+
+
+@lru_cache(maxsize=1 << 8)
+def _with_chunks(layer: WindowLayer, chunk_cycles: int) -> WindowLayer:
+    return layer if layer.chunk_cycles == chunk_cycles else replace(layer, chunk_cycles=chunk_cycles)
 
 
 def window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> Work:
-    """The work of each core; every output exactly once.
-
-    A layer with several parts (average pooling at borders) is divided part by part.
-    """
-    return _costed_work(layer, cores, config)[1]
+    """The work of each core; every output exactly once."""
+    return _plans(layer, cores, config, 1)[0].work
 
 
-def _costed_work(layer: WindowLayer, cores: int, config: PoolConfig) -> tuple[float, Work]:
-    work: Work = [[] for _ in range(cores)]
-    total = 0.0
-    for part in layer.parts:
-        cycles, division = _best_division(layer, part, cores, config)
-        total += cycles
-        for core, boxes in enumerate(division):
-            for box, walk in boxes:
-                work[core].extend(_walk_box(box, walk, part.parameters))
-    return total, work
+def _plans(layer: WindowLayer, cores: int, config: PoolConfig, count: int) -> list[Plan]:
+    """The best ways by estimate. A layer with several parts (average pooling at borders) is divided part by part."""
+    by_part = [_best_divisions(layer, part, cores, config, count) for part in layer.parts]
+    result = []
+    for choice in range(min(len(divisions) for divisions in by_part)):
+        work: Work = [[] for _ in range(cores)]
+        for part, divisions in zip(layer.parts, by_part, strict=True):
+            for core, boxes in enumerate(divisions[choice][1]):
+                for box, walk in boxes:
+                    work[core].extend(_walk_box(box, walk, part.parameters))
+        result.append(Plan(layer, work, sum(divisions[choice][0] for divisions in by_part)))
+    return result
 
 
 def can_tile(layer: WindowLayer, config: PoolConfig) -> bool:
@@ -99,12 +149,13 @@ def can_tile(layer: WindowLayer, config: PoolConfig) -> bool:
     return bool(reduction_chunks(layer, Tile(0, 1, 0, 1), most_blocks, config))
 
 
-def _best_division(
-    layer: WindowLayer, part: OutputPart, cores: int, config: PoolConfig
-) -> tuple[float, list[list[tuple[Box, Walk]]]]:
-    best: list[list[tuple[Box, Walk]]] = []
-    best_cycles = float("inf")
+def _best_divisions(
+    layer: WindowLayer, part: OutputPart, cores: int, config: PoolConfig, count: int
+) -> list[tuple[float, list[list[tuple[Box, Walk]]]]]:
+    """The cheapest `count` divisions with their estimated cycles, the best one first."""
+    best: list[tuple[float, list[list[tuple[Box, Walk]]]]] = []
     for division in _divisions(part, len(layer.blocks), cores):
+        worst = best[-1][0] if len(best) == count else float("inf")
         slowest = 0.0
         chosen = []
         for boxes in division:
@@ -116,11 +167,13 @@ def _best_division(
                 cycles += cost.cycles
             chosen.append(walks)
             slowest = max(slowest, cycles)
-            if slowest >= best_cycles:
+            if slowest >= worst:
                 break
-        if slowest < best_cycles:
-            best, best_cycles = chosen, slowest
-    return best_cycles, best
+        if slowest < worst:
+            best.append((slowest, chosen))
+            best.sort(key=lambda entry: entry[0])
+            del best[count:]
+    return best
 
 
 def _divisions(part: OutputPart, blocks: int, cores: int) -> Iterator[list[list[Box]]]:
@@ -254,9 +307,10 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     input_columns = min(
         (tile.end_column - 1) * layer.strides[1] + (kernel[1] - 1) * layer.dilations[1] + 1, layer.source.columns
     )
-    is_whole_rows = input_columns == layer.source.columns
     features = input_rows * input_columns * depth
-    feature_beats = depth * _beats(input_rows, input_columns, is_whole_rows, config)
+    source = layer.source
+    row_pitch = source.columns * (layer.strides[0] if layer.loads_strided_rows else 1)
+    feature_beats = _slots((input_columns, input_rows, depth), (row_pitch, source.rows * source.columns), config)
     weights = 0 if layer.reduction is not None else depth * taps * config.array
     shares_input = block_count == 1 or layer.blocks[blocks[0] + 1].first == work.first
     resident = config.weights_vectors - weights_zone(config)
@@ -268,20 +322,39 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
         weights_stay = weights <= resident
     feature_loads = tile_count * (1 if features_stay else block_count)
     weight_loads = block_count * (1 if weights_stay else tile_count)
-    save_beats = _beats(tile.end_row, tile.end_column, tile.end_column == layer.target.columns, config)
+    save_beats = _slots((tile.end_column, tile.end_row, 1), (layer.target.columns, 0), config)
+    save_runs = 1 if tile.end_column == layer.target.columns else tile.end_row
+    save_beats += save_runs * (config.channels - 1)  # the loads, too, lose their place on the channels
     words = _WORDS_OF_A_STEP * tile_count * block_count * len(chunks)
     beats = feature_beats * feature_loads + weights / config.vectors_per_beat * weight_loads
     beats += save_beats * tile_count * block_count + words / config.words_per_beat
-    first = feature_beats / len(chunks) + (0 if weights <= weights_zone(config) else weights_zone(config))
-    edges = 2 * config.channel_latency + (first + save_beats) * cycles_per_beat(config) + drain
-    return Cost(compute, beats * cycles_per_beat(config), edges)
+    spacing = cycles_per_beat(config)
+    prefetched = min(weights, weights_zone(config))
+    first_tile = (feature_beats + (weights - prefetched) / config.vectors_per_beat) * spacing
+    first_chunk = first_tile / len(chunks)
+    starved = max(0.0, first_tile - first_chunk - reduction)
+    edges = 2 * config.channel_latency + first_chunk + starved + save_beats * spacing + drain
+    return Cost(compute, beats * spacing * _MEMORY_LOSS, edges)
 
 
-def _beats(rows: int, columns: int, is_whole_rows: bool, config: PoolConfig) -> float:
-    """Beats of a rectangle, begun anywhere in a beat: one row after another unless they follow without a gap."""
-    if is_whole_rows:
-        return 1 + (rows * columns - 1) / config.vectors_per_beat
-    return rows * (1 + (columns - 1) / config.vectors_per_beat)
+@lru_cache(maxsize=1 << 14)
+def _slots(extent: tuple[int, int, int], pitches: tuple[int, int], config: PoolConfig) -> float:
+    """Slots of a core in which columns x rows x planes vectors pass: a run of beats waits for its first channel."""
+    columns, rows, planes = extent
+    if columns == pitches[0] or rows == 1:
+        columns, rows = columns * rows, 1
+    if rows == 1 and columns == pitches[1]:
+        columns, planes = columns * planes, 1
+    width, channels = config.vectors_per_beat, config.channels
+    sampled_planes, sampled_rows = min(planes, 4), min(rows, 4)
+    slots, behind = 0, 0
+    for plane in range(sampled_planes):
+        for row in range(sampled_rows):
+            start = plane * pitches[1] + row * pitches[0]
+            first, end = start // width, (start + columns - 1) // width + 1
+            slots += (first - behind) % channels + end - first
+            behind = end
+    return slots * (planes / sampled_planes) * (rows / sampled_rows)
 
 
 def cycles_per_beat(config: PoolConfig) -> float:
