@@ -49,7 +49,8 @@ class Ring:
         The room begins at the head, or at the first place behind it where all that lies there may be replaced.
         """
         for place in self._candidates(size):
-            replaced = [entry for entry in self._entries if entry.place < place + size and place < entry.end]
+            end = place + size
+            replaced = [entry for entry in self._entries if entry.place < end and place < entry.place + entry.size]
             if all(may_replace(entry) for entry in replaced):
                 break
         else:
@@ -65,9 +66,11 @@ class Ring:
 
     def _candidates(self, size: int) -> Iterator[int]:
         """Places to try: the head, ends of entries behind it, the start, ends of entries before it."""
+        if self._head + size <= self._high:
+            yield self._head  # nearly always the one: the others are not even listed
         ends = sorted(entry.end for entry in self._entries)
         behind = [end for end in ends if end > self._head]
         before = [end for end in ends if end < self._head]
-        for place in (self._head, *behind, self._low, *before):
+        for place in (*behind, self._low, *before):
             if place + size <= self._high:
                 yield place

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from compiler.machine import WindowLayer
+from compiler.machine import WindowLayer, shape_of
 from isa.configuration import PoolConfig
 from isa.encoding import encode
 from isa.instructions import WORD_BYTES, Call, End, Instruction, Return, SyncRaise, SyncWait
@@ -24,7 +24,7 @@ class ExactChoice:
         """Which of the frames (in the same order for layers of one shape) takes the fewest cycles."""
         if len(frames) == 1:
             return 0
-        key = (_shape(layer), cores, len(frames))
+        key = (shape_of(layer), cores, len(frames))
         if key not in self._choices:
             cycles = [self._cycles(frame(), cores) for frame in frames]
             self._choices[key] = cycles.index(min(cycles))
@@ -49,15 +49,3 @@ class ExactChoice:
         words[: len(head)] = head
         barriers = simulate(self._config, np.frombuffer(bytes(words), np.uint8), 0, range(cores)).barriers
         return barriers[1] - barriers[0]
-
-
-def _shape(layer: WindowLayer) -> Hashable:
-    """What the cycles of a layer depend on, but for the places of its tensors."""
-    source, target = layer.source, layer.target
-    return (
-        (source.blocks, source.rows, source.columns, target.blocks, target.rows, target.columns),
-        (layer.kernel, layer.strides, layer.dilations, layer.padding, layer.reduction),
-        tuple((block.first, block.end) for block in layer.blocks),
-        tuple((part.first_row, part.end_row, part.first_column, part.end_column) for part in layer.parts),
-        layer.drain.table is None,
-    )

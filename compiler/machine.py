@@ -6,7 +6,8 @@ Addresses count vectors. An address in the activation area carries TENSOR_BIT un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from isa.arithmetic import AddParameters
 from isa.instructions import Reduction
@@ -84,6 +85,35 @@ class WindowLayer:
         """Whether only every stride-th row is loaded: a kernel of one row, all inside, never reads the others."""
         last_row = (self.target.rows - 1) * self.strides[0]
         return self.kernel[0] == 1 and self.strides[0] > 1 and self.padding[0] == 0 and last_row < self.source.rows
+
+
+@lru_cache(maxsize=1 << 12)
+def shape_of(layer: WindowLayer) -> WindowLayer:
+    """The layer without name and places: the same object for all layers of one shape."""
+    return _shape(
+        replace(layer.source, address=0),
+        replace(layer.target, address=0),
+        (layer.kernel, layer.strides, layer.dilations, layer.padding),
+        layer.reduction,
+        tuple(BlockWork(block.first, block.end, None, 0) for block in layer.blocks),
+        tuple(replace(part, parameters=None) for part in layer.parts),
+        Drain(table=None if layer.drain.table is None else 0),
+        layer.chunk_cycles,
+    )
+
+
+@lru_cache(maxsize=1 << 12)
+def _shape(
+    source: FeatureMap,
+    target: FeatureMap,
+    window: tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]],
+    reduction: Reduction | None,
+    blocks: tuple[BlockWork, ...],
+    parts: tuple[OutputPart, ...],
+    drain: Drain,
+    chunk_cycles: int,
+) -> WindowLayer:
+    return WindowLayer("", source, target, *window, 0, reduction, blocks, parts, drain, chunk_cycles)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from compiler.geometry import Chunk, Tile, input_span, reduction_chunks
@@ -143,27 +144,12 @@ def _window_step(
         if layer.drain.table is not None:
             operands.append(_table(layer.drain.table))
     output_rows, output_columns = tile.end_row - tile.first_row, tile.end_column - tile.first_column
-    configuration = (
-        ConfigWindow(
-            core=0,
-            kernel_rows=kernel_rows,
-            kernel_columns=kernel_columns,
-            stride_rows=1 if skipped else layer.strides[0],
-            stride_columns=layer.strides[1],
-            dilation_rows=layer.dilations[0],
-            dilation_columns=layer.dilations[1],
-            channel_blocks=end_block - first_block,
-            pad_value=layer.pad_value,
-        ),
-        ConfigTile(
-            core=0,
-            input_rows=features.rows,
-            input_columns=features.columns,
-            plane_pitch=features.rows * features.columns,
-            output_rows=output_rows,
-            output_columns=output_columns,
-        ),
-        *((_output(layer),) if is_last else ()),
+    configuration = _configuration(
+        layer,
+        (kernel_rows, kernel_columns, end_block - first_block),
+        (features.rows, features.columns),
+        (output_rows, output_columns),
+        is_last,
     )
     flags = dict(
         core=0,
@@ -190,6 +176,37 @@ def _window_step(
         output.collapsed() if is_last else None,
         passes * max(pixels, config.array),
     )
+
+
+@lru_cache(maxsize=1 << 12)
+def _configuration(
+    layer: WindowLayer,
+    kernel: tuple[int, int, int],
+    features: tuple[int, int],
+    outputs: tuple[int, int],
+    is_last: bool,
+) -> tuple[CoreInstruction, ...]:
+    """What a step needs; equal steps share one object. `kernel`: rows, columns, blocks; the others: rows, columns."""
+    window = ConfigWindow(
+        core=0,
+        kernel_rows=kernel[0],
+        kernel_columns=kernel[1],
+        stride_rows=1 if layer.loads_strided_rows else layer.strides[0],
+        stride_columns=layer.strides[1],
+        dilation_rows=layer.dilations[0],
+        dilation_columns=layer.dilations[1],
+        channel_blocks=kernel[2],
+        pad_value=layer.pad_value,
+    )
+    tile = ConfigTile(
+        core=0,
+        input_rows=features[0],
+        input_columns=features[1],
+        plane_pitch=features[0] * features[1],
+        output_rows=outputs[0],
+        output_columns=outputs[1],
+    )
+    return (window, tile, _output(layer)) if is_last else (window, tile)
 
 
 def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> Iterator[Step]:

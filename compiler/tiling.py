@@ -14,7 +14,7 @@ from functools import lru_cache
 from math import ceil
 
 from compiler.geometry import COLUMN_LIMIT, ROW_LIMIT, Tile, even_pieces, in_short_rows, reduction_chunks, weights_zone
-from compiler.machine import OutputPart, WindowLayer
+from compiler.machine import OutputPart, WindowLayer, shape_of
 from isa.configuration import PoolConfig
 
 _DRAIN_CYCLES = 32
@@ -131,7 +131,8 @@ def window_work(layer: WindowLayer, cores: int, config: PoolConfig) -> Work:
 
 def _plans(layer: WindowLayer, cores: int, config: PoolConfig, count: int) -> list[Plan]:
     """The best ways by estimate. A layer with several parts (average pooling at borders) is divided part by part."""
-    by_part = [_best_divisions(layer, part, cores, config, count) for part in layer.parts]
+    shape = shape_of(layer)
+    by_part = [_best_divisions(shape, part, cores, config, count) for part in shape.parts]
     result = []
     for choice in range(min(len(divisions) for divisions in by_part)):
         work: Work = [[] for _ in range(cores)]
@@ -149,6 +150,7 @@ def can_tile(layer: WindowLayer, config: PoolConfig) -> bool:
     return bool(reduction_chunks(layer, Tile(0, 1, 0, 1), most_blocks, config))
 
 
+@lru_cache(maxsize=1 << 14)
 def _best_divisions(
     layer: WindowLayer, part: OutputPart, cores: int, config: PoolConfig, count: int
 ) -> list[tuple[float, list[list[tuple[Box, Walk]]]]]:
