@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from formal.induction import Effort
 from formal.problem import Inputs, Stimulus
@@ -20,15 +21,24 @@ from rtl.windows import Attachment
 
 _AT_RANDOM, _REVOKES, _DETACHES, _REQUESTS, _SECOND_CORE = 0.005, 0.0003, 0.01, 0.3, 0.01
 _HOST_REQUESTS = 0.1
-_SEED = 137  # the watched tenant A is 0 in one run and 1 in the other, if there are four
+_SEED = 1
 _RINGS = 4  # prefetch buffers in a window
 _ATTACHED = (Attachment.STOPPED, Attachment.ACTIVE)
+
+
+class _Seen(dict[str, Any]):
+    """A state of a system from which registers were cut; those seem to be 0."""
+
+    def __missing__(self, name: str) -> int:
+        return 0
+
+
 Wish = tuple[Command, dict[Register, int]]
 
 
 def long_enough(config: PoolConfig) -> Effort:
     """Runs in which scrub and sweep after reset are over, and cores are granted, work and are taken back."""
-    return Effort(runs=2, cycles=config.scrub_cycles + 10 * config.channel_latency, seed=_SEED)
+    return Effort(runs=3, cycles=config.scrub_cycles + 10 * config.channel_latency, seed=_SEED)
 
 
 def busy_host(config: PoolConfig, system: TransitionSystem) -> Stimulus:
@@ -40,12 +50,12 @@ def busy_host(config: PoolConfig, system: TransitionSystem) -> Stimulus:
     unseen = {f"tenant{tenant}_progress": int(TenantState.RUNNING) for tenant in range(config.tenants)}
 
     def refined(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
-        state = {**unseen, **states[0]}
+        state = _Seen({**unseen, **states[0]})
         if generator.random() >= _SECOND_CORE:  # words that name a core: the first one, which every tenant has
-            state |= {f"core{core}_virtual": 0 for core in range(config.cores)}
+            state.update({f"core{core}_virtual": 0 for core in range(config.cores)})
         drawn = draw(generator, [state], symbols)[0]
-        state = {**unseen, **states[0]}
-        inputs = {**drawn, **_requests(config, generator)}
+        state = _Seen({**unseen, **states[0]})
+        inputs = {**drawn, **_requests(config, state, generator)}
         if generator.random() >= _AT_RANDOM:
             inputs |= _orders(config, state, generator)
         return ({name: inputs[name] for name in drawn},)
@@ -79,9 +89,9 @@ def _wishes(config: PoolConfig, state: State, generator: random.Random) -> Itera
         ]
         held = [core for core in own if core_states[core] == CoreState.HELD]
         if state[f"tenant{tenant}_attachment"] == Attachment.DETACHED:
-            base = _base(config, tenant)
+            base = _base(config, tenant) if not _tries_a_window_in_use(state) else config.fetch_beats
             window = {Register.ARGUMENT_BASE: base, Register.ARGUMENT_LIMIT: _RINGS * config.fetch_beats}
-            if not _is_dirty_near(config, state, base):
+            if _tries_a_window_in_use(state) or not _is_dirty_near(config, state, base):
                 yield Command.ATTACH, about | window
         elif state[f"tenant{tenant}_attachment"] in _ATTACHED:
             if not own and not progress and generator.random() < _DETACHES:
@@ -106,6 +116,12 @@ def _base(config: PoolConfig, tenant: int) -> int:
     return (config.tenants + _RINGS * tenant) * config.fetch_beats
 
 
+def _tries_a_window_in_use(state: State) -> bool:
+    """Now and then while core 0 is scrubbed; the pool has to refuse."""
+    timer = int(state["core0_timer"])
+    return bool(state["core0_state"] == CoreState.SCRUBBING) and timer >> 5 & 3 == 2
+
+
 def _is_dirty_near(config: PoolConfig, state: State, base: int) -> bool:
     """A dirty window begins in the window at `base`; ATTACH would be refused."""
     return any(
@@ -115,11 +131,15 @@ def _is_dirty_near(config: PoolConfig, state: State, base: int) -> bool:
     )
 
 
-def _requests(config: PoolConfig, generator: random.Random) -> Inputs:
-    """Cores ask for beats of their windows, and rarely beyond; faults are rarer than in `formal.stimulus`."""
+def _requests(config: PoolConfig, state: State, generator: random.Random) -> Inputs:
+    """Cores ask for beats of their windows, rarely for one behind or beyond; cores that nobody holds talk nonsense."""
     inputs: Inputs = {"host_request_valid": int(generator.random() < _HOST_REQUESTS)}
     for core in range(config.cores):
-        far = generator.random() < 0.002
+        chance = generator.random()
+        far, behind = chance < 0.002, 0.002 <= chance < 0.006
+        address = generator.randrange((2 if far else 1) * _RINGS * config.fetch_beats)
         inputs[f"core{core}_request_valid_i"] = int(generator.random() < _REQUESTS)
-        inputs[f"core{core}_request_address_i"] = generator.randrange((2 if far else 1) * _RINGS * config.fetch_beats)
+        inputs[f"core{core}_request_address_i"] = _RINGS * config.fetch_beats if behind else address
+        if state[f"core{core}_state"] != CoreState.HELD:
+            inputs[f"core{core}_fault_valid_i"] = int(chance > 0.95)
     return inputs

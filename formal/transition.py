@@ -49,6 +49,7 @@ class TransitionSystem:
         memories: name -> shape, ROMs excluded. `roms` holds those.
         inputs: name -> bits; cut wires are inputs too.
         widths: name -> bits of every wire in the system.
+        block: the netlist it was made from.
     """
 
     def __init__(self, block: pyrtl.Block, roots: Iterable[str] | None = None, cuts: Iterable[str] = ()) -> None:
@@ -63,6 +64,7 @@ class TransitionSystem:
         Raises:
             ValueError: for an unknown name, or one that a wire and a memory share.
         """
+        self.block = block
         cut_names = set(cuts)
         self.widths = {wire.name: len(wire) for wire in block.wirevector_set}
         self._constants = {w.name: int(w.val) for w in block.wirevector_subset(pyrtl.Const)}

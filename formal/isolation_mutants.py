@@ -1,0 +1,254 @@
+"""Seeded bugs of the shell that isolation has to notice, each with the theorem that a reader would expect to refute it.
+
+Each is what somebody might build who improves the shell: an arbiter instead of slots, a drain that ends when nothing
+seems to be outstanding, a command that waits for a tenant. A patch changes what a register loads; the rest stays.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyrtl
+from pyrtl import Const, WireVector, concat, select
+
+from formal.mutation import Patch, PatchError, mutated, replace_net, wire
+from formal.problem import Problem
+from formal.refute import explore
+from formal.shell import shell_block
+from formal.trace import replay
+from formal.verdict import Refuted, Unknown
+from isa.configuration import PoolConfig
+from isa.registers import Command, CoreState, TenantState
+from rtl.windows import Attachment
+
+MUTANT_POOL = PoolConfig(
+    name="mutant", cores=2, array=4, tenants=2, channels=1, beat_bytes=32, features_vectors=16, weights_vectors=16,
+    parameters_vectors=8, output_vectors=16, accumulator_pixels=16, lanes=2, memory_beats=64, host_revolutions=2,
+    fetch_beats=2,
+)  # fmt: skip
+"""As small as a pool can be, so that reset, scrub, attach, grant and start take some hundred cycles."""
+
+Lookup = Callable[[str], WireVector]
+
+
+@dataclass(frozen=True)
+class IsolationMutant:
+    """A bug: its name, what is wrong in a sentence, the theorem that refutes it, and how the netlist is patched."""
+
+    name: str
+    wrong: str
+    theorem: str
+    patches: tuple[Patch, ...]
+
+
+def hunt(mutant: IsolationMutant, runs: int = 8, cycles: int = 1500, seed: int = 1) -> Refuted | Unknown:
+    """Look for a run from reset of the patched netlist that violates the mutant's theorem, and replay it on PyRTL.
+
+    Raises:
+        ReplayError: when `pyrtl.Simulation` does not show what the search found.
+    """
+    started = time.monotonic()
+    module = importlib.import_module(f"formal.theorems.{mutant.theorem}")
+    block = mutated(shell_block(MUTANT_POOL), *mutant.patches)
+    problem: Problem = module.problem(MUTANT_POOL, block, over_approximate=False)
+    for run in range(runs):
+        trace = explore(problem, runs=1, cycles=cycles, seed=seed + run).violation
+        if trace is not None:
+            replay(problem.system.block, problem, trace)
+            return Refuted(problem.name, time.monotonic() - started, trace)
+    reason = f"no violation in {runs} random runs of {cycles} cycles"
+    return Unknown(problem.name, time.monotonic() - started, reason)
+
+
+def reload(register: str, build: Callable[[WireVector, Lookup], WireVector]) -> Patch:
+    """The register loads what `build` makes of its next value and of other wires; `lookup("x'")` is the next x."""
+
+    def patch(block: pyrtl.Block) -> None:
+        nets = {net.dests[0].name: net for net in block.logic if net.op == "r"}
+        if register not in nets:
+            raise PatchError(f"the netlist has no register called {register}")
+
+        def lookup(name: str) -> WireVector:
+            return nets[name[:-1]].args[0] if name.endswith("'") else wire(block, name)
+
+        with pyrtl.set_working_block(block, no_sanity_check=True):
+            value = build(nets[register].args[0], lookup)
+        replace_net(block, nets[register], "r", value)
+
+    return patch
+
+
+def driven(name: str, build: Callable[[WireVector, Lookup], WireVector]) -> Patch:
+    """Whoever reads wire `name` (an input) reads what `build` makes of it instead."""
+
+    def patch(block: pyrtl.Block) -> None:
+        readers = [net for net in block.logic if any(argument.name == name for argument in net.args)]
+        original = wire(block, name)
+        with pyrtl.set_working_block(block, no_sanity_check=True):
+            value = build(original, lambda other: wire(block, other))
+        for net in readers:
+            block.logic.remove(net)
+            arguments = tuple(value if argument is original else argument for argument in net.args)
+            block.add_net(pyrtl.LogicNet(net.op, net.op_param, arguments, net.dests))
+
+    return patch
+
+
+def _limit_check(patched: Callable[[WireVector, WireVector], WireVector]) -> Patch:
+    """Another comparison of offset and limit in the stage of channel 0."""
+
+    def patch(block: pyrtl.Block) -> None:
+        offset, limit = wire(block, "channel0_stage_offset"), wire(block, "channel0_stage_limit")
+        width = max(len(offset), len(limit))
+        nets = [net for net in block.logic if net.op == "<" and net.args[0] is offset]
+        if len(nets) != 1:
+            raise PatchError(f"expected one comparison of the offset with the limit, found {len(nets)}")
+        with pyrtl.set_working_block(block, no_sanity_check=True):
+            value = patched(offset.zero_extended(width), limit.zero_extended(width))
+        replace_net(block, nets[0], "w", value)
+
+    return patch
+
+
+def _sweep_spares_the_prefetch(block: pyrtl.Block) -> None:
+    """The write enable of the prefetch bank is that of fetches alone."""
+    writes = [net for net in block.logic if net.op == "@" and net.op_param[1].name == "channel0_prefetch"]
+    drivers = {net.dests[0]: net for net in block.logic if net.dests}
+    for net in writes:
+        enable = net.args[2]
+        while drivers[enable].op == "w":
+            enable = drivers[enable].args[0]
+        if drivers[enable].op != "|":
+            raise PatchError("the write enable of the prefetch is not a disjunction")
+        block.logic.remove(net)
+        block.add_net(pyrtl.LogicNet("@", net.op_param, (*net.args[:2], drivers[enable].args[0]), ()))
+
+
+def _held(look: Lookup, core: int) -> WireVector:
+    return look(f"core{core}_state") == int(CoreState.HELD)
+
+
+def _running(look: Lookup, tenant: int) -> WireVector:
+    return look(f"tenant{tenant}_progress") == int(TenantState.RUNNING)
+
+
+def _dirty(look: Lookup) -> WireVector:
+    return (look("tenant0_attachment") == int(Attachment.DIRTY)) | (look("tenant1_attachment") == int(Attachment.DIRTY))
+
+
+def _no_fault(old: WireVector, look: Lookup) -> WireVector:
+    return old & ~look("core0_fault_valid_i") & ~look("core1_fault_valid_i")
+
+
+def _drains_when_quiet(old: WireVector, look: Lookup) -> WireVector:
+    quiet = (look("channel0_request_valid") == 0) & (look("core0_timer") > 8)
+    draining = look("core0_state") == int(CoreState.DRAINING)
+    return select(draining & quiet, Const(int(CoreState.SCRUBBING), len(old)), old)
+
+
+def _kept_on_stop(old: WireVector, look: Lookup, name: str) -> WireVector:
+    stops = look("command_is_decided") & (look("command") == int(Command.STOP))
+    return select(stops, look(name), old)
+
+
+_OBSERVED, _WINDOW = "neighbours_cannot_be_observed", "no_access_leaves_its_window"
+_BARRIER, _INHERITED, _CONSTANT = (
+    "barriers_wait_for_their_own_cores", "nothing_is_inherited", "switching_takes_constant_time",
+)  # fmt: skip
+
+ISOLATION_MUTANTS = (
+    IsolationMutant(
+        "arbiter", "a core's request waits while another core asks, as behind an arbiter", _OBSERVED,
+        (driven("core1_request_valid_i", lambda old, look: old & ~look("core0_request_valid_i")),),
+    ),
+    IsolationMutant(
+        "command_waits", "GRANT is refused while tenant 1 is RUNNING", _OBSERVED,
+        (reload("check_wrong_core_state", lambda old, look: old | _running(look, 1)),),
+    ),
+    IsolationMutant(
+        "fault_stalls", "level 1 loses a slot when a core of anybody's reports a fault", _OBSERVED,
+        (reload("dispatch_valid", _no_fault),),
+    ),
+    IsolationMutant(
+        "answer_to_both", "the data of core 0's answers show on the port of core 1, too", _OBSERVED,
+        (reload("core1_response_data", lambda old, look: old | look("core0_response_data'")),),
+    ),
+    IsolationMutant(
+        "taken_is_lost", "a core does not hear that its request is taken while its neighbour gets data", _OBSERVED,
+        (reload("core0_request_taken", lambda old, look: old & ~look("core1_response_valid")),),
+    ),
+    IsolationMutant(
+        "barrier_waits_for_all", "a barrier waits for all cores that are HELD, whoever holds them", _BARRIER,
+        tuple(
+            reload(f"tenant{n}_release", lambda old, look: old & look("core0_arrived") & look("core1_arrived"))
+            for n in range(2)
+        ),
+    ),
+    IsolationMutant(
+        "barrier_on_first", "a barrier completes when the first core arrives", _BARRIER,
+        (reload("tenant0_release", lambda old, look: old | (_running(look, 0) & look("core1_arrived"))),),
+    ),
+    IsolationMutant(
+        "release_to_all", "the release of one tenant's barrier reaches all cores", _BARRIER,
+        (reload("core1_sync_global", lambda old, look: old | look("tenant0_release")),),
+    ),
+    IsolationMutant(
+        "limit_off_by_one", "the first beat behind the window passes the limit check", _WINDOW,
+        (_limit_check(lambda offset, limit: offset <= limit),),
+    ),
+    IsolationMutant(
+        "limit_ignores_high_bits", "the limit check looks at the low bits of an offset only", _WINDOW,
+        (_limit_check(lambda offset, limit: offset[:3].zero_extended(len(limit)) < limit),),
+    ),
+    IsolationMutant(
+        "window_over_dirty", "ATTACH is accepted over a window that has not been swept", _WINDOW,
+        (reload("check_window_overlaps", lambda old, look: old & ~_dirty(look)),),
+    ),
+    IsolationMutant(
+        "scrub_skips", "the sweep of core 0 visits even addresses only", _INHERITED,
+        (reload("core0_scrub_address", lambda old, look: concat(old[1:], Const(0, 1))),),
+    ),
+    IsolationMutant(
+        "scrub_begins_late", "the sweep of core 0 leaves out its first address", _INHERITED,
+        (reload("core0_scrub", lambda old, look: old & (look("core0_timer") != 0)),),
+    ),
+    IsolationMutant(
+        "prefetch_not_cleaned", "the sweep of a window does not clean the tenant's prefetch", _INHERITED,
+        (_sweep_spares_the_prefetch,),
+    ),
+    IsolationMutant(
+        "context_survives_stop", "the program counter of tenant 0 survives STOP", _INHERITED,
+        (
+            reload(
+                "tenant0_program_counter",
+                lambda old, look: _kept_on_stop(old, look, "tenant0_program_counter"),
+            ),
+        ),
+    ),
+    IsolationMutant(
+        "arrival_survives", "an arrival of core 0 at a barrier is not forgotten when it is taken back", _INHERITED,
+        (reload("core0_arrived", lambda old, look: old | (look("core0_arrived") & ~_held(look, 0))),),
+    ),
+    IsolationMutant(
+        "drain_ends_when_quiet", "a drain ends when the channel is idle, with answers still to come", _CONSTANT,
+        (reload("core0_state", _drains_when_quiet),),
+    ),
+    IsolationMutant(
+        "start_anywhere", "START takes effect at position 0 of any revolution", _CONSTANT,
+        (
+            reload(
+                "tenant0_progress",
+                lambda old, look: select(
+                    (look("tenant0_progress") == int(TenantState.STARTING)) & (look("wheel_position")[:1] == 1)
+                    & (old == int(TenantState.STARTING)),
+                    Const(int(TenantState.RUNNING), len(old)),
+                    old,
+                ),
+            ),
+        ),
+    ),
+)  # fmt: skip
+"""Bugs in the order of the theorems that find them."""

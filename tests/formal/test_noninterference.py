@@ -1,0 +1,36 @@
+"""Every seeded bug of isolation is refuted by the theorem that a reader would expect, with a run that PyRTL replays."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from formal.isolation_mutants import ISOLATION_MUTANTS, MUTANT_POOL, IsolationMutant, hunt
+from formal.mutation import mutated
+from formal.relations import CONTROL_PLANE
+from formal.shell import shell_block
+from formal.theorems import neighbours_cannot_be_observed
+from formal.verdict import Refuted
+
+SLOW = {"arrival_survives", "context_survives_stop", "taken_is_lost", "command_waits"}
+"""Rare combinations: some ten seconds each."""
+LONG = os.environ.get("TENURE_LONG") == "1"
+HUNTED = [mutant for mutant in ISOLATION_MUTANTS if LONG or mutant.name not in SLOW]
+
+
+@pytest.mark.parametrize("mutant", HUNTED, ids=lambda mutant: mutant.name)
+def test_the_bug_is_refuted(mutant: IsolationMutant) -> None:
+    verdict = hunt(mutant)
+    assert isinstance(verdict, Refuted), verdict
+    assert verdict.theorem == mutant.theorem
+
+
+def test_the_control_plane_is_shared_by_both_runs_and_a_command_that_waits_is_not() -> None:
+    block = shell_block(MUTANT_POOL)
+    sound = neighbours_cannot_be_observed.problem(MUTANT_POOL, block)
+    control = {name for name in sound.system.registers if CONTROL_PLANE.fullmatch(name)}
+    assert control <= sound.shared
+    (waits,) = (mutant for mutant in ISOLATION_MUTANTS if mutant.name == "command_waits")
+    leaking = neighbours_cannot_be_observed.problem(MUTANT_POOL, mutated(block, *waits.patches))
+    assert not control <= leaking.shared
