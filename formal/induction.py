@@ -129,6 +129,39 @@ def _attempt(problem: Problem, schemas: Iterable[str] | None, limits: Effort, tr
     return Inference(Proved(problem.name, elapsed, tuple(sorted(kept)), statistics), kept)
 
 
+@dataclass(frozen=True)
+class Share:
+    """One of several parts of a proof: `failure` is empty, or says which part does not hold and why."""
+
+    queries: int
+    failure: str = ""
+
+
+def prove_share(problem: Problem, index: int, count: int, effort: Effort | None = None) -> Share:
+    """Part `index` of `count` of a proof by one-step induction, for processes that share the work.
+
+    If every part succeeds, all candidates together hold after reset and are inductive, and the properties follow:
+    the problem is proved. No candidate is ever dropped here; where one would have to be, a part fails. Covers are
+    not looked for.
+    """
+    limits = effort or Effort()
+    engine = Engine(problem, problem.candidates, limits.query_seconds, exact_cores=False)
+    parts: list[tuple[Query, Sequence[Claim] | None]] = [(query, None) for query in engine.consecution_queries()]
+    parts += [(query, problem.properties) for query in _property_queries(problem.properties)]
+    mine = parts[index::count]
+    if index == 0 and not _holds_at_reset(problem, problem.candidates):
+        return Share(0, "the invariant does not hold after reset")
+    for query, properties in mine:
+        try:
+            situation = engine.decide(query, properties)
+        except UndecidedError as gave_up:
+            return Share(engine.queries, f"the solver gave up on {gave_up}")
+        if situation is not None:
+            what = "a property" if properties is not None else "an invariant"
+            return Share(engine.queries, f"{what} of {query.group or 'the whole'} is not inductive")
+    return Share(engine.queries)
+
+
 def _property_queries(properties: Sequence[Claim]) -> list[Query]:
     groups: dict[str, list[int]] = {}
     for index, claim in enumerate(properties):

@@ -11,11 +11,11 @@ from typing import Any
 import z3
 
 from formal.algebra import Term, Z3Algebra
-from formal.logic import SYMBOLIC_LOGIC
+from formal.logic import SYMBOLIC_LOGIC, BatchLogic, batch
 from formal.problem import Claim, Frame, Inputs, Problem, View
 from formal.simulator import Simulator
 from formal.trace import Trace
-from formal.transition import Evaluation, NextState, State
+from formal.transition import Evaluation, NextState, State, TransitionSystem
 from formal.verdict import Refuted, Unknown
 
 
@@ -29,10 +29,57 @@ class Exploration:
     cycles: int = 0
 
 
-def explore(problem: Problem, runs: int = 4, cycles: int = 300, seed: int = 1) -> Exploration:
+class _RunFrame:
+    """One copy of the system over many cycles of a run: every value is a numpy array with one element per cycle."""
+
+    def __init__(self, system: TransitionSystem, rows: Sequence[_Row]) -> None:
+        self._system, self._rows = system, rows
+        self._columns: dict[tuple[str, bool], Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._column(name, False)
+
+    def next(self, name: str) -> Any:
+        """Values of a register or memory after the clock edges."""
+        return self._column(name, True)
+
+    def _column(self, name: str, after: bool) -> Any:
+        key = (name, after)
+        if key not in self._columns:
+            constant, memory = self._system.constant(name), self._system.memories.get(name)
+            values = [row.value(name, after) if constant is None else constant for row in self._rows]
+            if memory is None:
+                self._columns[key] = batch(values, self._system.widths[name])
+            else:
+                self._columns[key] = [batch(word, memory.bits) for word in zip(*values, strict=True)]
+        return self._columns[key]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What one copy of the system showed in one cycle."""
+
+    state: State
+    inputs: Inputs
+    wires: Mapping[str, int]
+    after: State
+
+    def value(self, name: str, after: bool) -> Any:
+        if after:
+            return self.after[name]
+        for table in (self.state, self.wires, self.inputs):
+            if name in table:
+                return table[name]
+        raise KeyError(name)
+
+
+def explore(
+    problem: Problem, runs: int = 4, cycles: int = 300, seed: int = 1, keep_samples: bool = True
+) -> Exploration:
     """Simulate `runs` random runs of up to `cycles` cycles from reset; stops at the first violated property.
 
-    A run ends early when no inputs satisfying the assumptions are found.
+    A run ends early when no inputs satisfying the assumptions are found. Claims are evaluated over some hundred
+    cycles at a time, which takes a fraction of the time.
     """
     found = Exploration()
     simulator = Simulator(problem.system)
@@ -43,24 +90,56 @@ def explore(problem: Problem, runs: int = 4, cycles: int = 300, seed: int = 1) -
             continue
         states = initial = problem.initial_states(generator)
         history: list[tuple[Inputs, ...]] = []
-        for _ in range(cycles):
-            found.samples.append((states, symbols))
+        rows: list[tuple[_Row, ...]] = []
+        for cycle in range(cycles):
+            if keep_samples:
+                found.samples.append((states, symbols))
             inputs = problem.draw_inputs(generator, states, symbols)
+            if inputs is not None:
+                history.append(inputs)
+                stepped = [simulator.cycle(s, i) for s, i in zip(states, inputs, strict=True)]
+                after = tuple(after for _, after in stepped)
+                wires = [wires for wires, _ in stepped]
+                rows.append(tuple(map(_Row, states, inputs, wires, after)))
+                states = after
+            if rows and (inputs is None or len(rows) == _CHUNK or cycle == cycles - 1):
+                failure = _evaluate(problem, rows, symbols, found)
+                if failure is not None:
+                    name, place = failure
+                    length = len(history) - len(rows) + place + 1
+                    found.violation = Trace(name, initial, tuple(history[:length]), symbols)
+                    found.cycles += place + 1
+                    return found
+                found.cycles += len(rows)
+                rows = []
             if inputs is None:
                 break
-            history.append(inputs)
-            stepped = [simulator.cycle(s, i) for s, i in zip(states, inputs, strict=True)]
-            view = problem.concrete_view(states, inputs, symbols, [wires for wires, _ in stepped])
-            found.cycles += 1
-            for cover in problem.covers:
-                if cover.name not in found.covered and cover.holds(view):
-                    found.covered.add(cover.name)
-            for claim in problem.properties:
-                if not claim.holds(view):
-                    found.violation = Trace(claim.name, initial, tuple(history), symbols)
-                    return found
-            states = tuple(after for _, after in stepped)
     return found
+
+
+_CHUNK = 200
+
+
+def _evaluate(
+    problem: Problem, rows: Sequence[tuple[_Row, ...]], symbols: Mapping[str, int], found: Exploration
+) -> tuple[str, int] | None:
+    """Note the covers that these cycles reach; return the first violated property and its cycle."""
+    logic = BatchLogic(len(rows))
+    frames = [_RunFrame(problem.system, [row[copy] for row in rows]) for copy in range(problem.copies)]
+    view = View(frames, symbols)
+    first: tuple[str, int] | None = None
+    for claim in problem.properties:
+        holds = logic.all([claim.formula(logic, view)])
+        if not holds.all():
+            place = int(holds.argmin())
+            if first is None or place < first[1]:
+                first = (claim.name, place)
+    for cover in problem.covers:
+        if cover.name not in found.covered:
+            reached = logic.all([cover.formula(logic, view)])
+            if (reached if first is None else reached[: first[1] + 1]).any():
+                found.covered.add(cover.name)
+    return first
 
 
 def _draw_symbols(problem: Problem, generator: random.Random) -> dict[str, int] | None:

@@ -17,7 +17,8 @@ from isa.instructions import WORD_BITS, Call, ConfigLoad, ConfigSave, ConfigTile
 from isa.registers import Command, CoreState, Register, TenantState
 from rtl.windows import Attachment
 
-_NEARLY_NEVER, _RARELY, _SOMETIMES, _OFTEN = 0.002, 0.02, 0.2, 1.0
+_AGAIN = 0.05  # an idle host thinks again, on average every 20 cycles
+Order = tuple[Command | None, dict[Register, int]]
 
 
 def host_and_programs(config: PoolConfig, system: TransitionSystem) -> Stimulus:
@@ -43,61 +44,82 @@ def host_and_programs(config: PoolConfig, system: TransitionSystem) -> Stimulus:
 
 
 def _host(config: PoolConfig, state: State, generator: random.Random) -> Inputs:
+    """The next write that brings the present plan closer.
+
+    The plan is a function of who holds what and of ARGUMENT_START, which an idle host draws anew now and then; so it
+    stays the same until it has been carried out.
+    """
+
+    def write(register: Register, value: int) -> Inputs:
+        return {"control_write": 1, "control_address": int(register), "control_write_data": value}
+
     idle = {"control_write": 0, "control_address": generator.randrange(32), "control_write_data": 0}
     if any(state[f"command_is_{stage}"] for stage in ("read", "checked", "decided")):
         return idle
-    orders = dict(_orders(config, state))
-    total = sum(orders.values())
-    if total and generator.random() < min(0.9, total):
-        register = Register.COMMAND
-        value = int(generator.choices(list(orders), list(orders.values()))[0])
-    else:
-        register, value = _argument(config, state, generator)
-    return {"control_write": 1, "control_address": int(register), "control_write_data": value}
+    if generator.random() < _AGAIN:
+        near = generator.random() < 0.8
+        return write(Register.ARGUMENT_START, generator.randrange(2 * config.words_per_beat if near else 64))
+    command, arguments = _plan(config, state)
+    for register, value in arguments.items():
+        if state[register.name.lower()] != value:
+            return write(register, value)
+    return idle if command is None else write(Register.COMMAND, int(command))
 
 
-def _argument(config: PoolConfig, state: State, generator: random.Random) -> tuple[Register, int]:
-    beats = config.fetch_beats
-    windows = max(8, config.memory_beats // beats)
-    choices = {
-        Register.ARGUMENT_TENANT: generator.randrange(config.tenants),
-        Register.ARGUMENT_CORE: generator.randrange(config.cores),
-        Register.ARGUMENT_VIRTUAL: generator.randrange(min(2, config.cores)),
-        Register.ARGUMENT_BASE: beats * generator.randrange(windows),
-        Register.ARGUMENT_LIMIT: beats * generator.choice([1, 2, windows // 8]),
-        Register.ARGUMENT_START: generator.choice([0, 0, 0, 1, 2, config.words_per_beat * beats - 1]),
-    }
-    weights = [4, 4, 4, 1, 1, 1]
-    return generator.choices(list(choices.items()), weights)[0]
+def _plan(config: PoolConfig, state: State) -> Order:
+    places = [(state[f"core{c}_state"], state[f"core{c}_owner"]) for c in range(config.cores)]
+    tenants = [(state[f"tenant{n}_attachment"], state[f"tenant{n}_progress"]) for n in range(config.tenants)]
+    generator = random.Random(f"{places}{tenants}{state.get('argument_start', 0)}")
+    orders = list(_orders(config, state, generator))
+    weights = [weight for _, weight in orders]
+    return generator.choices([order for order, _ in orders], weights)[0]
 
 
-def _orders(config: PoolConfig, state: State) -> Iterator[tuple[Command, float]]:
-    """Commands that the present arguments would make sense of, with weights. Not all of them will be accepted."""
-    tenant, core = state["argument_tenant"], state["argument_core"]
-    if tenant >= config.tenants or core >= config.cores:
-        return
-    attachment, progress = state[f"tenant{tenant}_attachment"], state[f"tenant{tenant}_progress"]
-    attached = attachment in (Attachment.STOPPED, Attachment.ACTIVE)
+def _orders(config: PoolConfig, state: State, generator: random.Random) -> Iterator[tuple[Order, float]]:
+    """What the host might do now, with weights: mostly what gets tenants running; rarely what ought to be refused."""
+    yield (None, {}), 0.5
     core_states = [state[f"core{c}_state"] for c in range(config.cores)]
-    own = [c for c in range(config.cores) if core_states[c] and state[f"core{c}_owner"] == tenant]
-    held = [c for c in own if core_states[c] == CoreState.HELD]
-    if attachment == Attachment.DETACHED and state["argument_limit"]:
-        yield Command.ATTACH, _OFTEN
-    if attached and core_states[core] == CoreState.FREE:
-        taken = state["argument_virtual"] in [state[f"core{c}_virtual"] for c in own]
-        yield Command.GRANT, _RARELY if taken or progress == TenantState.FAULTED else _OFTEN
-    if held and progress in (0, TenantState.DONE):
-        yield Command.START, _OFTEN
-    if core_states[core] == CoreState.HELD and core in held:
-        yield Command.REVOKE, _OFTEN if progress == TenantState.FAULTED else _RARELY / 2
-    if progress == TenantState.PAUSED:
-        yield Command.RESUME, _SOMETIMES
-    if progress == TenantState.RUNNING:
-        yield Command.PAUSE, _NEARLY_NEVER
-    if attached and not own and progress:
-        yield Command.STOP, _SOMETIMES
-    if attachment == Attachment.STOPPED and not own:
-        yield Command.DETACH, _NEARLY_NEVER
+    for tenant in range(config.tenants):
+        attachment, progress = state[f"tenant{tenant}_attachment"], state[f"tenant{tenant}_progress"]
+        about = {Register.ARGUMENT_TENANT: tenant}
+        own = [c for c in range(config.cores) if core_states[c] and state[f"core{c}_owner"] == tenant]
+        held = [c for c in own if core_states[c] == CoreState.HELD]
+        if attachment == Attachment.DETACHED:
+            yield (Command.ATTACH, about | _window(config, tenant, generator)), 1.0
+        if attachment not in (Attachment.STOPPED, Attachment.ACTIVE):
+            continue
+        virtuals = [state[f"core{c}_virtual"] for c in own]
+        for core in range(config.cores):
+            unused = min(index for index in range(config.cores + 1) if index not in virtuals)
+            virtual = unused if generator.random() < 0.7 else generator.randrange(min(2, config.cores))
+            grant = about | {Register.ARGUMENT_CORE: core, Register.ARGUMENT_VIRTUAL: virtual}
+            is_free = core_states[core] == CoreState.FREE and progress != TenantState.FAULTED
+            yield (Command.GRANT, grant), 2.0 / config.cores if is_free else 0.02 / config.cores
+        if held and progress in (0, TenantState.DONE):
+            yield (Command.START, about), 1.0
+        for core in held:
+            weight = 1.0 if progress == TenantState.FAULTED else 0.1 / config.cores
+            yield (Command.REVOKE, {Register.ARGUMENT_CORE: core}), weight
+        if progress == TenantState.PAUSED:
+            yield (Command.RESUME, about), 1.0
+        if progress == TenantState.RUNNING:
+            yield (Command.PAUSE, about), 0.01
+        if not own and progress:
+            yield (Command.STOP, about), 1.0
+        if not own and attachment == Attachment.STOPPED:
+            yield (Command.DETACH, about), 0.05
+
+
+def _window(config: PoolConfig, tenant: int, generator: random.Random) -> dict[Register, int]:
+    """A window of some prefetch buffers, mostly in a part of the memory that no other tenant uses."""
+    rings = config.memory_beats // config.fetch_beats
+    share = max(1, (rings - config.tenants) // config.tenants)  # the first rings are DIRTY after reset
+    length = generator.choice([1, share, share])
+    first = config.tenants + tenant * share if generator.random() < 0.9 else generator.randrange(rings)
+    return {
+        Register.ARGUMENT_BASE: config.fetch_beats * first,
+        Register.ARGUMENT_LIMIT: config.fetch_beats * length,
+    }
 
 
 # ---- memory and cores

@@ -38,7 +38,7 @@ class Trace:
         return len(self.inputs)
 
 
-class _SimulatedFrame:
+class SimulatedFrame:
     """One cycle of `pyrtl.Simulation`, with the interface of `formal.problem.Frame`."""
 
     def __init__(self, wires: Mapping[str, int], before: State, after: State) -> None:
@@ -52,28 +52,35 @@ class _SimulatedFrame:
         return self._after[name]
 
 
-def simulate(block: pyrtl.Block, trace: Trace, copy: int = 0) -> list[_SimulatedFrame]:
-    """Run one copy of the trace on `pyrtl.Simulation` of `block`; one frame per cycle."""
-    memories = {net.op_param[1] for net in block.logic if net.op in "m@"}
-    memories = {memory for memory in memories if not isinstance(memory, pyrtl.RomBlock)}
+def simulate(
+    block: pyrtl.Block, trace: Trace, copy: int = 0, names: Iterable[str] | None = None
+) -> list[SimulatedFrame]:
+    """Run one copy of the trace on `pyrtl.Simulation` of `block`; one frame per cycle.
+
+    `names` are the wires, registers and memories to record; None records all, which takes far longer.
+    """
+    memories = {net.op_param[1].name: net.op_param[1] for net in block.logic if net.op in "m@"}
+    memories = {name: memory for name, memory in memories.items() if not isinstance(memory, pyrtl.RomBlock)}
     initial = trace.initial[copy]
-    contents = {m: dict(enumerate(initial[m.name])) for m in memories if m.name in initial}
-    names = {wire.name for wire in block.wirevector_subset(pyrtl.Input)}
-    wires = sorted(block.wirevector_set, key=lambda wire: wire.name)
-    registers = block.wirevector_subset(pyrtl.Register)
+    contents = {m: dict(enumerate(initial[name])) for name, m in memories.items() if name in initial}
+    wanted = {wire.name for wire in block.wirevector_set} | set(memories) if names is None else set(names)
+    inputs = {wire.name for wire in block.wirevector_subset(pyrtl.Input)}
+    wires = sorted(wire.name for wire in block.wirevector_set if wire.name in wanted)
+    registers = sorted(wire.name for wire in block.wirevector_subset(pyrtl.Register) if wire.name in wanted)
     simulation = pyrtl.Simulation(tracer=None, memory_value_map=contents, block=block)
     rows: list[tuple[dict[str, int], dict[str, list[int]]]] = []
     # One more step than the trace shows the registers after its last cycle.
     for given in (*(cycle[copy] for cycle in trace.inputs), trace.inputs[-1][copy]):
         stored = {}
-        for memory in memories:
-            known = simulation.inspect_mem(memory)
-            stored[memory.name] = [known.get(index, 0) for index in range(1 << memory.addrwidth)]
-        simulation.step({name: given.get(name, 0) for name in names})
-        rows.append(({wire.name: int(simulation.inspect(wire.name)) for wire in wires}, stored))
-    states = [{**{r.name: values[r.name] for r in registers}, **stored} for values, stored in rows]
+        for name, memory in memories.items():
+            if name in wanted:
+                known = simulation.inspect_mem(memory)
+                stored[name] = [known.get(index, 0) for index in range(1 << memory.addrwidth)]
+        simulation.step({name: given.get(name, 0) for name in inputs})
+        rows.append(({name: int(simulation.inspect(name)) for name in wires}, stored))
+    states = [{**{name: values[name] for name in registers}, **stored} for values, stored in rows]
     return [
-        _SimulatedFrame(values, before, after)
+        SimulatedFrame(values, before, after)
         for (values, _), before, after in zip(rows, states, states[1:], strict=False)
     ]
 
@@ -86,13 +93,18 @@ def replay(block: pyrtl.Block, problem: Problem, trace: Trace) -> None:
     Raises:
         ReplayError: when an assumption fails on the way or the claim holds after all.
     """
-    runs = [simulate(block, trace, copy) for copy in range(len(trace.initial))]
+    claim = _claim_named(problem.properties, trace.claim)
+    names = {name for each in (*problem.assumptions, claim) for name in _read_by(each, problem, trace)}
+    names |= problem.shared & set(problem.system.inputs)
+    runs = [simulate(block, trace, copy, names) for copy in range(len(trace.initial))]
     views = [View(frames, trace.symbols) for frames in zip(*runs, strict=True)]
     for cycle, view in enumerate(views):
         for assumption in problem.assumptions:
             if not assumption.holds(view):
                 raise ReplayError(f"{trace.claim}: assumption {assumption.name} fails in cycle {cycle}")
-    claim = _claim_named(problem.properties, trace.claim)
+        for name in problem.shared & set(problem.system.inputs):
+            if view.left[name] != view.right[name]:
+                raise ReplayError(f"{trace.claim}: input {name} is not shared in cycle {cycle}")
     if claim.holds(views[-1]):
         raise ReplayError(f"{trace.claim}: holds in the last cycle on the simulated netlist")
 
@@ -123,8 +135,7 @@ def table(
     Rows that never change (and are equal in both copies) are left out, except those the claim itself reads, which
     come first.
     """
-    runs = [simulate(block, trace, copy) for copy in range(len(trace.initial))]
-    read = _read_by_claim(problem, trace)
+    read = _read_by(_claim_named(problem.properties, trace.claim), problem, trace)
     system = problem.system
     names = sorted(system.widths) if signals is None or isinstance(signals, str) else list(signals)
     if isinstance(signals, str):
@@ -140,6 +151,7 @@ def table(
         relevant = set(system.support_names(cone))
         names = [name for name in names if name in relevant]
     names = [name for name in names if not _UNNAMED.fullmatch(name) and name not in read]
+    runs = [simulate(block, trace, copy, {*read, *names}) for copy in range(len(trace.initial))]
     first = max(0, trace.cycles - last)
     symbols = ", ".join(f"{name} = {value}" for name, value in trace.symbols.items())
     title = f"{trace.claim} is violated in cycle {trace.cycles - 1}" + (f" ({symbols})" if symbols else "")
@@ -157,13 +169,18 @@ def table(
 
 
 def _cell(values: Sequence[Any]) -> str:
-    texts = [" ".join(f"{v:x}" for v in value) if isinstance(value, list) else f"{value:x}" for value in values]
+    texts = [" ".join(map(_hexadecimal, value)) if isinstance(value, list) else _hexadecimal(value) for value in values]
     return texts[0] if len(set(texts)) == 1 else "|".join(texts)
 
 
-def _read_by_claim(problem: Problem, trace: Trace) -> list[str]:
-    """Names the violated claim reads, in alphabetical order."""
+def _hexadecimal(value: int) -> str:
+    """Hexadecimal digits; of long numbers the last eight."""
+    digits = f"{value:x}"
+    return digits if len(digits) <= 10 else f"..{digits[-8:]}"
+
+
+def _read_by(claim: Claim, problem: Problem, trace: Trace) -> list[str]:
+    """Names that a claim reads, in alphabetical order."""
     view = problem.concrete_view(trace.initial, trace.inputs[0], trace.symbols)
-    _claim_named(problem.properties, trace.claim).holds(view)
-    names = {name for frame in view.frames for name, _ in frame.touched}
-    return sorted(names)
+    claim.holds(view)
+    return sorted({name for frame in view.frames for name, _ in frame.touched})

@@ -18,6 +18,7 @@ from isa.configuration import ConfigurationError
 from scripts.commands.bench import bench
 from scripts.commands.compile import compile_command
 from scripts.commands.export import export
+from scripts.commands.prove import prove
 from scripts.commands.reporting import InputError
 from scripts.commands.run import run
 from scripts.commands.trace import trace
@@ -34,7 +35,7 @@ def tenure() -> None:
     """Multi-tenant DNN accelerators: compile networks, run them on a pool, prove and export the hardware."""
 
 
-for command in (compile_command, run, trace, export, bench):
+for command in (compile_command, run, trace, prove, export, bench):
     tenure.add_command(command)
 
 

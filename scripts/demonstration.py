@@ -16,11 +16,7 @@ from rich.console import Console
 
 from compiler.compile import compile_model
 from compiler.package import Package
-
-try:
-    from formal.demonstration import break_ownership_and_show
-except ImportError:
-    break_ownership_and_show = print
+from formal.demonstration import break_ownership_and_show
 from hypervisor.check import compare
 from hypervisor.machines import BACKENDS
 from hypervisor.run import Job, RunResult

@@ -68,7 +68,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         system=system,
         properties=list(_properties(config)),
         candidates=list(_candidates(config)),
-        covers=[Claim("an instruction reaches a core that another tenant had before", seen(config, _hand_over))],
+        covers=[Claim("an instruction of the watched tenant arrives", seen(config, _arrives))],
         stimulus=host_and_programs(config, system),
         free_memories={"watched_tenant_word"},
     )
@@ -192,7 +192,7 @@ def _changes_hands(core: int) -> Callable[[Sight], Term]:
     return claim
 
 
-def _hand_over(s: Sight) -> Term:
+def _arrives(s: Sight) -> Term:
     return s.any(
         *(
             s.all(s.core(core, "instruction_valid") == 1, s.owned_by(core, s["watched_tenant"]))

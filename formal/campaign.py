@@ -1,0 +1,128 @@
+"""Proves theorems on all processors: each proof is cut into parts, which processes of their own work on."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+
+from formal.induction import Effort, prove, prove_share
+from formal.refute import explore
+from formal.shell import shell_block
+from formal.theorems import Progress, Theorem, TheoremResult, theorem
+from formal.trace import Trace, replay, table
+from formal.verdict import Proved
+from isa.configuration import PoolConfig
+
+PARTS = 4
+"""Parts of a proof; the search for its covers is one more."""
+_COVERS = PARTS
+_SEEDS = (0, 1, 2, 3, 137)
+"""Random runs that look for covers and violations, one after another until all are found."""
+_VACUOUS = "vacuous"
+_WITHOUT_SIMULATION = Effort(runs=1, cycles=1)
+_SHOWN = r"^(core\d+_(state|owner|virtual|instruction_valid|instruction_address)|dispatch_(valid|tenant|address))$"
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    name: str
+    failure: str
+    began: float
+    ended: float
+
+
+def campaign(theorems: Sequence[Theorem], config: PoolConfig, progress: Progress | None = None) -> list[TheoremResult]:
+    """Prove each theorem about the shell of `config`; see `formal.theorems.prove`."""
+    tasks = [(each.name, config, part) for each in theorems for part in (_COVERS, *range(PARTS))]
+    outcomes: dict[str, list[_Outcome]] = {each.name: [] for each in theorems}
+    for done, outcome in enumerate(_outcomes(tasks), 1):
+        outcomes[outcome.name].append(outcome)
+        if progress is not None:
+            progress(done / len(tasks), outcome.name)
+    return [_result(each, config, outcomes[each.name]) for each in theorems]
+
+
+def _outcomes(tasks: Sequence[tuple[str, PoolConfig, int]]) -> Iterator[_Outcome]:
+    """Outcomes of the tasks as they come."""
+    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(tasks))
+    if workers < 2:
+        yield from itertools.starmap(_work, tasks)
+        return
+    executor: Executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    with executor:
+        futures: list[Future[_Outcome]] = [executor.submit(_work, *task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _work(name: str, config: PoolConfig, part: int) -> _Outcome:
+    """One part of one theorem, in whatever process."""
+    began = time.time()
+    if part == _COVERS:
+        failure = _covers(theorem(name), config)
+    else:
+        problem = theorem(name).problem(config, shell_block(config))
+        failure = prove_share(problem, part, PARTS).failure
+    return _Outcome(name, failure, began, time.time())
+
+
+def _longest_run(config: PoolConfig) -> int:
+    """Cycles in which a run from reset gets past scrub and sweep, places tenants and executes."""
+    return config.scrub_cycles + 20 * config.channel_latency
+
+
+def _covers(stated: Theorem, config: PoolConfig) -> str:
+    """Say which cover no random run reaches; the empty string when each is reached."""
+    problem = stated.problem(config, shell_block(config), over_approximate=False)
+    missing = {cover.name for cover in problem.covers}
+    for seed in _SEEDS:
+        if missing:
+            found = explore(replace(problem, properties=()), 1, _longest_run(config), seed, keep_samples=False)
+            missing -= found.covered
+    return f"{_VACUOUS}: no run reaches {', '.join(sorted(missing))}" if missing else ""
+
+
+def _result(stated: Theorem, config: PoolConfig, outcomes: Sequence[_Outcome]) -> TheoremResult:
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    result = TheoremResult(
+        name=stated.name,
+        verdict="proved",
+        seconds=max(outcome.ended for outcome in outcomes) - min(outcome.began for outcome in outcomes),
+        assumptions=list(stated.assumptions),
+        statement=stated.statement,
+    )
+    return result if not failures else _without_all_parts(stated, config, result, failures)
+
+
+def _without_all_parts(
+    stated: Theorem, config: PoolConfig, result: TheoremResult, failures: Sequence[str]
+) -> TheoremResult:
+    """Some part failed: look for a run that violates the theorem, else try the proof with fewer invariants."""
+    if all(failure.startswith(_VACUOUS) for failure in failures):
+        return replace(result, verdict="unknown", reason="; ".join(failures))
+    started = time.time()
+    problem = stated.problem(config, shell_block(config), over_approximate=False)
+    trace: Trace | None = None
+    for seed in _SEEDS:
+        trace = trace or explore(problem, 1, 2 * _longest_run(config), seed, keep_samples=False).violation
+    if trace is not None:
+        replay(problem.system.block, problem, trace)
+        shown = table(problem.system.block, problem, trace, signals=_SHOWN, last=12)
+        verdict, reason = "refuted", ""
+    else:
+        weaker = replace(stated.problem(config, shell_block(config)), covers=())
+        outcome = prove(weaker, effort=_WITHOUT_SIMULATION)
+        covered = not any(failure.startswith(_VACUOUS) for failure in failures)
+        verdict = "proved" if isinstance(outcome, Proved) and covered else "unknown"
+        reason, shown = "" if verdict == "proved" else "; ".join(failures), None
+    seconds = result.seconds + time.time() - started
+    return replace(result, verdict=verdict, seconds=seconds, reason=reason, table=shown)

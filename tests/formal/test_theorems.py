@@ -1,0 +1,34 @@
+"""Ownership and delivery are proved on the shell's netlist, and each seeded bug of it is refuted with a real run."""
+
+from __future__ import annotations
+
+import pytest
+
+from formal.demonstration import BUG
+from formal.mutants import MUTANTS, Mutant, hunt
+from formal.theorems import UnknownTheorem, prove, theorem
+from formal.verdict import Refuted
+from isa.configuration import NAMED_POOLS
+
+
+@pytest.mark.parametrize("pool", ["tiny", "small"])
+def test_ownership_and_delivery_are_proved(pool: str) -> None:
+    for result in prove(["ownership", "delivery"], NAMED_POOLS[pool]):
+        assert result.verdict == "proved", f"{result.name}: {result.verdict}, {result.reason}"
+        assert result.statement
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_the_bug_is_refuted(mutant: Mutant) -> None:
+    problem, verdict = hunt(mutant)  # raises unless PyRTL's simulator shows the same violation
+    assert isinstance(verdict, Refuted), verdict
+    assert problem.name == theorem(mutant.theorem).problem.__module__.rpartition(".")[2]
+
+
+def test_the_demonstration_shows_a_bug_of_ownership() -> None:
+    assert [mutant.theorem for mutant in MUTANTS if mutant.name == BUG] == ["cores_obey_only_their_owner"]
+
+
+def test_an_unknown_theorem_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownTheorem, match="ownership, delivery"):
+        theorem("nonsense")
