@@ -1,0 +1,81 @@
+"""docs/theorems.md, made from the theorem files: `python -m formal.reference [--check]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from formal.isolation_mutants import ISOLATION_MUTANTS
+from formal.mutants import MUTANTS
+from formal.theorems import NAMES, theorem
+
+PAGE = Path(__file__).parent.parent / "docs" / "theorems.md"
+
+INTRODUCTION = """# The theorems
+
+Made by `python -m formal.reference` from `formal/theorems/`: each file's name is the sentence, its docstring the statement.
+
+All are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with *free cores*: at the ports
+of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an invariant holds
+after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a query that it gives up on
+fails the proof. For each theorem a cover shows that what it speaks of happens at all.
+
+    tenure prove ownership delivery --pool small       # some, or all without names
+    tenure prove --explain
+"""
+
+HOLES = """## Proof holes
+
+What lies outside, and has to be trusted or tested:
+
+- **The core.** The shell's theorems hold for any core. That the real core passes nothing on from one tenant to the
+  next rests on three checked lemmas (`formal/structure.py`: no combinational path through a core; one cycle of scrub
+  zeroes every register, the sweep every memory word; the control plane depends on the host alone) and on tests. After
+  the scrub some index counters of an idle core run on; that no tenant can observe them is not proved.
+- **Numbers and compilation** (theorems 7-9 of the architecture) are tested against ONNX Runtime, not proved.
+- **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet, nor is the
+  composition with the real core (L3, L7).
+- **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
+- **Clock, power, temperature**, and everything else that no netlist shows.
+- **The host's own choices**: when it pauses, places, polls.
+- **The tools**: Z3, PyRTL's netlist and the translator (co-simulated against PyRTL's simulator in `tests/formal`); a second
+  engine does not check the invariants yet.
+"""
+
+
+def page() -> str:
+    """The text of docs/theorems.md."""
+    bugs: dict[str, list[str]] = {}
+    for name, sentence, wrong in [(m.name, m.theorem, m.wrong) for m in MUTANTS] + [
+        (m.name, m.theorem, m.wrong) for m in ISOLATION_MUTANTS
+    ]:
+        bugs.setdefault(sentence, []).append(f"- `{name}`: {wrong}.")
+    parts = [INTRODUCTION]
+    for short, sentence in NAMES.items():
+        stated = theorem(short)
+        parts.append(f"## {short}: `{sentence}`\n\n{stated.statement}\n")
+        assumptions = "\n".join(f"- {assumption}" for assumption in stated.assumptions) or "- none"
+        parts.append(f"Assumptions:\n\n{assumptions}\n")
+        parts.append(
+            "Seeded bugs that it refutes, each with a run that PyRTL replays:\n\n" + "\n".join(bugs[sentence]) + "\n"
+        )
+    return "\n".join([*parts, HOLES])
+
+
+def main() -> int:
+    """Write the page, or with --check say whether it is stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit with 1 when the page is stale")
+    wanted = page()
+    if parser.parse_args().check:
+        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == wanted:
+            return 0
+        print(f"{PAGE.name} is stale: run python -m formal.reference", file=sys.stderr)
+        return 1
+    PAGE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
