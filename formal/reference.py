@@ -14,10 +14,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "theorems.md"
 
 INTRODUCTION = """# The theorems
 
-Made by `python -m formal.reference` from `formal/theorems/`: each file's name is the sentence, its docstring the statement.
+Made by `python -m formal.reference` from `formal/theorems/`: a file's name is the sentence, its docstring the statement.
 
-All are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with *free cores*: at the ports
-of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an invariant holds
+All are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with *free cores*: at the
+ports of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an invariant holds
 after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a query that it gives up on
 fails the proof. For each theorem a cover shows that what it speaks of happens at all.
 
@@ -34,13 +34,13 @@ What lies outside, and has to be trusted or tested:
   zeroes every register, the sweep every memory word; the control plane depends on the host alone) and on tests. After
   the scrub some index counters of an idle core run on; that no tenant can observe them is not proved.
 - **Numbers and compilation** (theorems 7-9 of the architecture) are tested against ONNX Runtime, not proved.
-- **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet, nor is the
-  composition with the real core (L3, L7).
+- **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet, nor
+  is the composition with the real core (L3, L7).
 - **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
 - **Clock, power, temperature**, and everything else that no netlist shows.
 - **The host's own choices**: when it pauses, places, polls.
-- **The tools**: Z3, PyRTL's netlist and the translator (co-simulated against PyRTL's simulator in `tests/formal`); a second
-  engine does not check the invariants yet.
+- **The tools**: Z3, PyRTL's netlist and the translator (co-simulated against PyRTL's simulator in `tests/formal`); a
+  second engine does not check the invariants yet.
 """
 
 
