@@ -14,12 +14,13 @@ PAGE = Path(__file__).parent.parent / "docs" / "theorems.md"
 
 INTRODUCTION = """# The theorems
 
-Made by `python -m formal.reference` from `formal/theorems/`: a file's name is the sentence, its docstring the statement.
+Made by `python -m formal.reference` from the files in `formal/theorems/`: a file's name is the sentence, its docstring
+the statement.
 
-All are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with *free cores*: at the
-ports of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an invariant holds
-after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a query that it gives up on
-fails the proof. For each theorem a cover shows that what it speaks of happens at all.
+All are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with *free cores*:
+at the ports of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an
+invariant holds after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a query that
+it gives up on fails the proof. For each theorem a cover shows that what it speaks of happens at all.
 
     tenure prove ownership delivery --pool small       # some, or all without names
     tenure prove --explain
