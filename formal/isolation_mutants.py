@@ -14,22 +14,15 @@ from dataclasses import dataclass
 import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
+from formal.mutants import MUTANT_POOL
 from formal.mutation import Patch, PatchError, mutated, replace_net, wire
 from formal.problem import Problem
 from formal.refute import explore
 from formal.shell import shell_block
 from formal.trace import replay
 from formal.verdict import Refuted, Unknown
-from isa.configuration import PoolConfig
 from isa.registers import Command, CoreState, TenantState
 from rtl.windows import Attachment
-
-MUTANT_POOL = PoolConfig(
-    name="mutant", cores=2, array=4, tenants=2, channels=1, beat_bytes=32, features_vectors=16, weights_vectors=16,
-    parameters_vectors=8, output_vectors=16, accumulator_pixels=16, lanes=2, memory_beats=64, host_revolutions=2,
-    fetch_beats=2,
-)  # fmt: skip
-"""As small as a pool can be, so that reset, scrub, attach, grant and start take some hundred cycles."""
 
 Lookup = Callable[[str], WireVector]
 

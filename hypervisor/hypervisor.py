@@ -18,6 +18,7 @@ from isa.registers import (
     COMMAND_CYCLES,
     FAULT_MEANINGS,
     IDENTIFICATION,
+    RESULT_MEANINGS,
     Command,
     CoreState,
     Fault,
@@ -28,21 +29,6 @@ from isa.registers import (
 
 POLL_CYCLES = 64
 """Cycles from one look at the tenants' states to the next. A layer takes longer: its first read alone takes 64."""
-RESULT_MEANINGS: dict[Result, str] = {
-    Result.NONE: "the pool gave no result",
-    Result.ACCEPTED: "accepted",
-    Result.UNKNOWN_COMMAND: "the pool does not know this command",
-    Result.NO_SUCH_TENANT: "the pool has no such tenant context",
-    Result.NO_SUCH_CORE: "the pool has no such core",
-    Result.WRONG_TENANT_STATE: "the tenant is not in a state that allows it",
-    Result.WRONG_CORE_STATE: "the core is not in a state that allows it",
-    Result.WINDOW_OUTSIDE_MEMORY: "the window reaches beyond the end of memory",
-    Result.WINDOW_OVERLAPS: "the window overlaps one that is in use or not yet scrubbed",
-    Result.VIRTUAL_INDEX_TAKEN: "the tenant already has a core with this virtual index",
-    Result.TENANT_HOLDS_CORES: "the tenant still holds cores",
-    Result.WINDOW_NOT_ALIGNED: "the window is not a multiple of the prefetch",
-}
-"""What a result means, as part of a sentence."""
 
 
 class HypervisorError(RuntimeError):

@@ -96,10 +96,10 @@ def test_a_window_is_zero_after_detach_and_can_be_used_again(hypervisor: Hypervi
 def test_every_refusal_of_the_pool_says_why(hypervisor: Hypervisor) -> None:
     tenant = hypervisor.attach(WINDOW_BYTES)
     hypervisor.grant(tenant, [0])
-    with pytest.raises(HypervisorError, match="still holds cores") as refusal:
+    with pytest.raises(HypervisorError, match="needs a tenant without cores") as refusal:
         hypervisor.stop(tenant)
     assert refusal.value.result is Result.TENANT_HOLDS_CORES
-    with pytest.raises(HypervisorError, match="not in a state"):
+    with pytest.raises(HypervisorError, match="does not apply to a tenant in this state"):
         hypervisor.resume(tenant)
     with pytest.raises(HypervisorError, match="core 0 is not free"):
         hypervisor.grant(tenant, [0])
