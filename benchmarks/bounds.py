@@ -23,8 +23,9 @@ from isa.instructions import (
     Pool,
     Save,
 )
-from isa.pipeline import add_cycles, drain_groups, pass_cycles
+from isa.pipeline import add_cycles, drain_groups
 from isa.timing_memory import load_beats, save_beats
+from isa.walks import passes
 
 DISPATCH_CYCLES = 2
 """Cycles from one instruction of a tenant to its next, if its cores have a turn in every second cycle."""
@@ -107,10 +108,8 @@ def _count(config: PoolConfig, instruction: CoreInstruction, registers: _Registe
         case Save():
             work.beats += len(save_beats(config, instruction, registers.save))
         case Conv() | Pool():
-            window, tile = registers.window, registers.tile
-            blocks = window.channel_blocks if isinstance(instruction, Conv) else 1
-            passes = blocks * window.kernel_rows * window.kernel_columns
-            work.compute += passes * pass_cycles(config.array, tile.output_rows * tile.output_columns)
+            walked = passes(config, registers.window, registers.tile, instruction)
+            work.compute += walked.count * walked.cycles
         case Add():
             work.compute += instruction.vectors * add_cycles(config.array, config.lanes)
         case Lookup():

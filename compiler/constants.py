@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from compiler.geometry import depthwise_chunks, kernel_piece
 from isa.arithmetic import encode_scales
 from isa.configuration import PoolConfig
 from isa.instructions import PARAMETER_VECTORS, TABLE_VECTORS
+from isa.walks import tap_vector
 
 
 class ConstantImage:
@@ -69,6 +71,26 @@ def parameter_bytes(bias: ArrayLike, scales: ArrayLike, config: PoolConfig) -> b
         planes[:, 4 + plane] = (mantissas >> 8 * plane & 0xFF).reshape(blocks, config.array)
     planes[:, 7] = shifts.reshape(blocks, config.array)
     return planes.tobytes()
+
+
+def depthwise_tiles(weights: NDArray[np.int8], config: PoolConfig) -> NDArray[np.int8]:
+    """`[block][piece of the kernel][vector][channel]`: the weight tiles of a depthwise convolution.
+
+    weights int8 [channels][1][rows][columns]. Vectors that hold no tap, and channels that fill up a block, are 0.
+    """
+    width = config.array
+    kernel = (weights.shape[2], weights.shape[3])
+    piece, chunks = kernel_piece(kernel, config), depthwise_chunks(kernel, config)
+    blocks = -(-len(weights) // width)
+    padded = np.zeros((blocks * width, *kernel), np.int8)
+    padded[: len(weights)] = weights[:, 0]
+    tiles = np.zeros((blocks, len(chunks), width, width), np.int8)
+    for number, chunk in enumerate(chunks):
+        for row in range(chunk.first_row, min(chunk.end_row, kernel[0])):
+            for column in range(chunk.first_column, min(chunk.end_column, kernel[1])):
+                vector = tap_vector(width, piece, row - chunk.first_row, column - chunk.first_column)
+                tiles[:, number, vector] = padded[:, row, column].reshape(blocks, width)
+    return tiles
 
 
 def weight_tiles(

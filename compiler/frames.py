@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from compiler.errors import CompileError
 from compiler.exact import ExactChoice
+from compiler.geometry import depthwise_chunks, weights_limit
 from compiler.machine import TENSOR_BIT, FlatLayer, MachineLayer
 from compiler.schedule import CoreSequence, schedule_core
 from compiler.steps import Step, flat_steps, window_steps
@@ -96,7 +97,11 @@ def _window_work(plan: Plan, config: PoolConfig) -> list[list[Step]]:
     for work in plan.work:
         blocks = [block for _, block in work]
         own = (min(blocks), max(blocks) + 1) if blocks else (0, 0)
-        fits = (own[1] - own[0]) * PARAMETER_VECTORS <= config.parameters_vectors // 2
+        count = own[1] - own[0]
+        fits = count * PARAMETER_VECTORS <= config.parameters_vectors // 2
+        if plan.layer.depthwise:
+            tiles = count * len(depthwise_chunks(plan.layer.kernel, config))
+            fits = fits and tiles * config.array <= weights_limit(config)
         steps = [
             step
             for tile, block in work

@@ -11,6 +11,7 @@ from math import gcd
 from compiler.machine import WindowLayer
 from isa.configuration import PoolConfig
 from isa.instructions import ConfigTile, ConfigWindow, Conv, Load
+from isa.walks import raster_of, window_shape
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class Tile:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of the reduction: input blocks (counted from the output block's first), kernel rows and columns."""
+    """A part of the reduction: input blocks (counted from the output block's first), kernel rows and columns.
+
+    In a depthwise layer it is a piece of the kernel; the last pieces may reach beyond it.
+    """
 
     first_block: int
     end_block: int
@@ -121,6 +125,30 @@ def weights_zone(config: PoolConfig) -> int:
     return min(config.weights_vectors // 4, COLUMN_LIMIT) // config.array * config.array
 
 
+def kernel_piece(kernel: tuple[int, int], config: PoolConfig) -> tuple[int, int]:
+    """(rows, columns) of the pieces of a depthwise kernel: all alike, since others would need other configurations."""
+    rows, columns = (
+        -(-size // -(-size // limit)) for size, limit in zip(kernel, window_shape(config.array), strict=True)
+    )
+    return rows, columns
+
+
+def depthwise_chunks(kernel: tuple[int, int], config: PoolConfig) -> list[Chunk]:
+    """The pieces of a depthwise kernel, which fit the window of the array."""
+    rows, columns = kernel_piece(kernel, config)
+    return [
+        Chunk(0, 1, row, row + rows, column, column + columns)
+        for row in range(0, kernel[0], rows)
+        for column in range(0, kernel[1], columns)
+    ]
+
+
+def raster_of_tile(layer: WindowLayer, extent: tuple[int, int], config: PoolConfig) -> tuple[int, int]:
+    """(rows, columns) that each chunk of a depthwise layer reads for an output tile of so many rows and columns."""
+    strides = (1 if layer.loads_strided_rows else layer.strides[0], layer.strides[1])
+    return raster_of(kernel_piece(layer.kernel, config), strides, extent)
+
+
 def reduction_chunks(layer: WindowLayer, tile: Tile, blocks: int, config: PoolConfig) -> list[Chunk]:
     """The reduction over `blocks` input blocks and the kernel, cut so that each part fits the buffers; [] if none does.
 
@@ -134,6 +162,7 @@ def reduction_chunks(layer: WindowLayer, tile: Tile, blocks: int, config: PoolCo
 @lru_cache(maxsize=1 << 14)
 def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, config: PoolConfig) -> list[Chunk]:
     kernel_rows, kernel_columns = layer.kernel
+    raster_columns = raster_of_tile(layer, extent, config)[1] if layer.depthwise else 0
 
     def fits(block_count: int, rows: int, columns: int) -> bool:
         input_rows = min((extent[0] - 1) * layer.strides[0] + (rows - 1) * layer.dilations[0] + 1, layer.source.rows)
@@ -142,15 +171,19 @@ def _reduction_chunks(layer: WindowLayer, extent: tuple[int, int], blocks: int, 
         input_columns = min(
             (extent[1] - 1) * layer.strides[1] + (columns - 1) * layer.dilations[1] + 1, layer.source.columns
         )
-        weights = 0 if layer.reduction is not None else block_count * rows * columns * config.array
+        dense = layer.reduction is None and not layer.depthwise
+        weights = block_count * rows * columns * config.array if dense else 0
         return (
             block_count * input_rows * input_columns <= features_limit(config)
+            and raster_columns <= config.line_vectors
             and weights <= weights_limit(config)
             and input_rows <= ROW_LIMIT
             and input_columns <= COLUMN_LIMIT
             and block_count <= PLANE_LIMIT
         )
 
+    if layer.depthwise:
+        return depthwise_chunks(layer.kernel, config) if fits(1, kernel_rows, kernel_columns) else []
     whole = _largest(blocks, lambda count: fits(count, kernel_rows, kernel_columns))
     if whole:
         whole = _short_chunk(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.constants import ConstantImage, parameter_bytes, table_bytes, weight_tiles
+from compiler.constants import ConstantImage, depthwise_tiles, parameter_bytes, table_bytes, weight_tiles
 from compiler.fuse import Graph
 from compiler.layout import TensorPlacement, tensor_to_vectors
 from compiler.machine import (
@@ -171,16 +171,27 @@ class Lowering:
         return Drain(zero_point, operation.low, operation.high, table)
 
     def _convolution(self, operation: Convolution) -> WindowLayer:
-        spans, tiles = weight_tiles(operation.weights, operation.groups, self._config)
         parameters = self._constants.add(parameter_bytes(operation.bias, operation.scales, self._config))
+        is_depthwise = self._is_depthwise(operation)
+        if is_depthwise:
+            pieces = depthwise_tiles(operation.weights, self._config)
+            first_tile = self._constants.add(pieces.tobytes())
+            places = [(block, block + 1, first_tile + block * pieces[0, ..., 0].size) for block in range(len(pieces))]
+        else:
+            spans, tiles = weight_tiles(operation.weights, operation.groups, self._config)
+            places = [(*span, self._constants.add(tile.tobytes())) for span, tile in zip(spans, tiles, strict=True)]
         blocks = tuple(
-            BlockWork(first, end, self._constants.add(tile.tobytes()), parameters + PARAMETER_VECTORS * number)
-            for number, ((first, end), tile) in enumerate(zip(spans, tiles, strict=True))
+            BlockWork(*place, parameters + PARAMETER_VECTORS * number) for number, place in enumerate(places)
         )
         source, target = self._map(operation.inputs[0]), self._map(operation.output)
         kernel = (operation.weights.shape[2], operation.weights.shape[3])
         pixels = source.rows * source.columns
-        if (target.rows, target.columns) == (1, 1) and kernel == (source.rows, source.columns) and pixels > 1:
+        if (
+            (target.rows, target.columns) == (1, 1)
+            and kernel == (source.rows, source.columns)
+            and pixels > 1
+            and not is_depthwise
+        ):
             # The kernel covers the map: one pixel of many blocks, whose weights lie in this very order.
             blocks = tuple(replace(block, first=block.first * pixels, end=block.end * pixels) for block in blocks)
             source, kernel = FeatureMap(source.address, source.blocks * pixels, 1, 1), (1, 1)
@@ -197,7 +208,13 @@ class Lowering:
             blocks=blocks,
             parts=(OutputPart(0, target.rows, 0, target.columns),),
             drain=self._drain(operation, operation.zero_y),
+            depthwise=is_depthwise,
         )
+
+    def _is_depthwise(self, operation: Convolution) -> bool:
+        """Whether each channel has one kernel of its own, which the window of the array can walk."""
+        channels = self._graph.tensors[operation.inputs[0]].lying[0]
+        return operation.groups == len(operation.weights) == channels > 1 and operation.dilations == (1, 1)
 
     def _pooling(self, operation: Pooling) -> WindowLayer:
         width = self._config.array

@@ -30,7 +30,8 @@ class FeatureMap:
 class BlockWork:
     """What one block of output channels needs: input blocks first..end-1, its weight tiles, its parameter block.
 
-    `weights` is the address of `[input block][kernel row][kernel column]` tiles, None in a pooling.
+    `weights` is the address of `[input block][kernel row][kernel column]` tiles, one for each piece of the kernel in
+    a depthwise layer, None in a pooling.
     """
 
     first: int
@@ -79,6 +80,8 @@ class WindowLayer:
     drain: Drain
     chunk_cycles: int = 512
     """Cycles that the array spends in one chunk of the reduction at most, if that has so many blocks."""
+    depthwise: bool = False
+    """Each channel is convolved by itself; the weights of consecutive blocks follow one another without gaps."""
 
     @property
     def loads_strided_rows(self) -> bool:
@@ -99,6 +102,7 @@ def shape_of(layer: WindowLayer) -> WindowLayer:
         tuple(replace(part, parameters=None) for part in layer.parts),
         Drain(table=None if layer.drain.table is None else 0),
         layer.chunk_cycles,
+        layer.depthwise,
     )
 
 
@@ -112,8 +116,9 @@ def _shape(
     parts: tuple[OutputPart, ...],
     drain: Drain,
     chunk_cycles: int,
+    depthwise: bool,
 ) -> WindowLayer:
-    return WindowLayer("", source, target, *window, 0, reduction, blocks, parts, drain, chunk_cycles)
+    return WindowLayer("", source, target, *window, 0, reduction, blocks, parts, drain, chunk_cycles, depthwise)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from compiler.geometry import Chunk, Tile, input_span, reduction_chunks
+from compiler.geometry import Chunk, Tile, depthwise_chunks, input_span, reduction_chunks
 from compiler.machine import FlatLayer, WindowLayer
 from isa.configuration import PoolConfig
 from isa.instructions import (
@@ -29,6 +29,7 @@ from isa.instructions import (
     Lookup,
     Pool,
 )
+from isa.walks import passes
 
 _FLAT_PIECES = 6
 """Pieces in which an elementwise layer's share is worked off at least, so that load, compute and save overlap..."""
@@ -99,7 +100,7 @@ def window_steps(
 ) -> Iterator[Step]:
     """The steps of one tile and one block of output channels: one for each chunk of the reduction.
 
-    `together` are the blocks (first, end) whose parameters are loaded at once.
+    `together` are the blocks (first, end) whose parameters are loaded at once, and whose weights in a depthwise layer.
     """
     work = layer.blocks[block]
     chunks = reduction_chunks(layer, tile, work.end - work.first, config)
@@ -120,7 +121,9 @@ def _window_step(
 ) -> Step:
     work, source, target = layer.blocks[block], layer.source, layer.target
     first_block, end_block = work.first + chunk.first_block, work.first + chunk.end_block
-    rows, columns = input_span(layer, tile, chunk)
+    whole_kernel = Chunk(chunk.first_block, chunk.end_block, 0, layer.kernel[0], 0, layer.kernel[1])
+    rows, columns = input_span(layer, tile, whole_kernel if layer.depthwise else chunk)
+    into_kernel = (chunk.first_row, chunk.first_column) if layer.depthwise else (0, 0)
     skipped = layer.loads_strided_rows
     row_step = layer.strides[0] if skipped else 1
     plane = source.rows * source.columns
@@ -134,7 +137,9 @@ def _window_step(
     )
     operands = [Operand("features", Buffer.FEATURES, ("features", features), features.collapsed())]
     kernel_rows, kernel_columns = chunk.end_row - chunk.first_row, chunk.end_column - chunk.first_column
-    if work.weights is not None:
+    if layer.depthwise:
+        operands.append(_depthwise_weights(layer, block, together, chunk, config))
+    elif work.weights is not None:
         first_tile = (chunk.first_block * layer.kernel[0] + chunk.first_row) * layer.kernel[1] + chunk.first_column
         count = (chunk.end_block - chunk.first_block) * kernel_rows * kernel_columns
         weights = Region(work.weights + first_tile * config.array, count * config.array)
@@ -156,25 +161,28 @@ def _window_step(
         accumulate=int(not is_first),
         drain=int(is_last),
         lookup=int(is_last and layer.drain.table is not None),
-        first_row=rows.wanted - rows.start,
-        first_column=columns.wanted - columns.start,
+        first_row=rows.wanted - rows.start + into_kernel[0],
+        first_column=columns.wanted - columns.start + into_kernel[1],
     )
     instruction: Conv | Pool
-    instruction = Conv(**flags) if layer.reduction is None else Pool(**flags, reduction=int(layer.reduction))
+    instruction = (
+        Conv(**flags, depthwise=int(layer.depthwise))
+        if layer.reduction is None
+        else Pool(**flags, reduction=int(layer.reduction))
+    )
     output = Region(
         address=target.address + (block * target.rows + tile.first_row) * target.columns + tile.first_column,
         columns=output_columns,
         rows=output_rows,
         row_pitch=target.columns,
     )
-    pixels = output_rows * output_columns
-    passes = (end_block - first_block) * kernel_rows * kernel_columns
+    walked = passes(config, configuration[0], configuration[1], instruction)
     return Step(
         configuration,
         instruction,
         tuple(operands),
         output.collapsed() if is_last else None,
-        passes * max(pixels, config.array),
+        walked.count * walked.cycles,
     )
 
 
@@ -185,7 +193,7 @@ def _configuration(
     features: tuple[int, int],
     outputs: tuple[int, int],
     is_last: bool,
-) -> tuple[CoreInstruction, ...]:
+) -> tuple[ConfigWindow, ConfigTile] | tuple[ConfigWindow, ConfigTile, ConfigOutput]:
     """What a step needs; equal steps share one object. `kernel`: rows, columns, blocks; the others: rows, columns."""
     window = ConfigWindow(
         core=0,
@@ -242,6 +250,19 @@ def _parameters(layer: WindowLayer, tile: Tile, block: int, together: tuple[int,
         offset = (block - together[0]) * PARAMETER_VECTORS
     region = Region(address, count * PARAMETER_VECTORS)
     return Operand("parameters", Buffer.PARAMETERS, ("parameters", address), region, offset)
+
+
+def _depthwise_weights(
+    layer: WindowLayer, block: int, together: tuple[int, int], chunk: Chunk, config: PoolConfig
+) -> Operand:
+    """The weight tile of one piece of the kernel; the tiles of all pieces and of all blocks in `together` come at
+    once."""
+    chunks = depthwise_chunks(layer.kernel, config)
+    address = layer.blocks[together[0]].weights
+    assert address is not None
+    number = (block - together[0]) * len(chunks) + chunks.index(chunk)
+    region = Region(address, (together[1] - together[0]) * len(chunks) * config.array)
+    return Operand("weights", Buffer.WEIGHTS, ("weights", address, region.columns), region, number * config.array)
 
 
 def _table(address: int) -> Operand:

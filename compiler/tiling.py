@@ -13,9 +13,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
-from compiler.geometry import COLUMN_LIMIT, ROW_LIMIT, Tile, even_pieces, in_short_rows, reduction_chunks, weights_zone
+from compiler.geometry import (
+    COLUMN_LIMIT,
+    ROW_LIMIT,
+    Tile,
+    even_pieces,
+    in_short_rows,
+    raster_of_tile,
+    reduction_chunks,
+    weights_zone,
+)
 from compiler.machine import OutputPart, WindowLayer, shape_of
 from isa.configuration import PoolConfig
+from isa.pipeline import pass_cycles, pool_pass_cycles, raster_cycles
 
 _DRAIN_CYCLES = 32
 """Cycles of a drain besides its pixels."""
@@ -297,7 +307,14 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     taps = kernel[0] * kernel[1]
     block_count, tile_count = blocks[1] - blocks[0], walk.row_pieces * walk.column_pieces
     chunks = reduction_chunks(layer, tile, depth, config)
-    reduction = depth * taps * max(tile.pixels, config.array) + _INSTRUCTION_CYCLES * len(chunks)
+    if layer.depthwise:
+        raster_rows, raster_columns = raster_of_tile(layer, (tile.end_row, tile.end_column), config)
+        cycles_of_chunks = len(chunks) * raster_cycles(config.array, raster_rows * raster_columns)
+    elif layer.reduction is None:
+        cycles_of_chunks = depth * taps * pass_cycles(config.array, tile.pixels)
+    else:
+        cycles_of_chunks = taps * pool_pass_cycles(tile.pixels)
+    reduction = cycles_of_chunks + _INSTRUCTION_CYCLES * len(chunks)
     drain = tile.pixels * config.array / config.lanes + _DRAIN_CYCLES
     compute = tile_count * block_count * max(reduction + 20, drain)
 
@@ -313,7 +330,8 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     source = layer.source
     row_pitch = source.columns * (layer.strides[0] if layer.loads_strided_rows else 1)
     feature_beats = _slots((input_columns, input_rows, depth), (row_pitch, source.rows * source.columns), config)
-    weights = 0 if layer.reduction is not None else depth * taps * config.array
+    weight_tiles = len(chunks) if layer.depthwise else depth * taps
+    weights = 0 if layer.reduction is not None else weight_tiles * config.array
     shares_input = block_count == 1 or layer.blocks[blocks[0] + 1].first == work.first
     resident = config.weights_vectors - weights_zone(config)
     if walk.tile_first:

@@ -6,6 +6,7 @@ Arrays of vectors are [vectors, images, channels]; the image axis is 1 long whil
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +37,7 @@ from isa.instructions import (
     SyncWait,
 )
 from isa.registers import Fault
+from isa.walks import raster, tap_vector, window_shape
 
 _EXACT_FLOAT32 = 1 << 24
 """Sums of 8-bit products up to this magnitude are exact in float32, which BLAS multiplies fastest."""
@@ -149,6 +151,9 @@ def _pixels(state: CoreState) -> int:
 
 
 def _convolve(state: CoreState, memory: WindowMemory, conv: Conv) -> None:
+    if conv.depthwise:
+        _convolve_depthwise(state, conv)
+        return
     width = state.output.data.shape[2]
     features, weights = state.buffers[Buffer.FEATURES], state.buffers[Buffer.WEIGHTS]
     pixels = _pixels(state)
@@ -180,6 +185,41 @@ def _convolve(state: CoreState, memory: WindowMemory, conv: Conv) -> None:
         if conv.accumulate:
             total = total + accumulator.data[start : start + len(part)]
         accumulator.write(start, total)
+    _drain(state, conv, pixels)
+
+
+def _convolve_depthwise(state: CoreState, conv: Conv) -> None:
+    """Each channel by itself: taps one after another, multiplied channel by channel."""
+    width = state.output.data.shape[2]
+    features, weights = state.buffers[Buffer.FEATURES], state.buffers[Buffer.WEIGHTS]
+    window, tile = replace(state.window, dilation_rows=1, dilation_columns=1), state.tile
+    kernel = (window.kernel_rows, window.kernel_columns)
+    pixels = _pixels(state)
+    read_rows, read_columns = raster(window, tile)
+    for name, count, limit in (
+        ("rows of the kernel", kernel[0], window_shape(width)[0]),
+        ("columns of the kernel", kernel[1], window_shape(width)[1]),
+        ("input columns", read_columns, state.line_vectors),
+    ):
+        if count > limit:
+            raise MachineFault(Fault.BUFFER_OVERRUN, f"{count} {name} of a depthwise CONV, which may have {limit}")
+    _check_buffer("weights", weights, conv.weights, width)
+    _check_drain(state, conv, pixels)
+    last_row = min(conv.first_row + read_rows, tile.input_rows) - 1
+    last_column = min(conv.first_column + read_columns, tile.input_columns) - 1
+    if last_row >= max(conv.first_row, 0) and last_column >= max(conv.first_column, 0):
+        _check_buffer("features", features, conv.features, last_row * tile.input_columns + last_column + 1)
+
+    accumulator = state.accumulators[conv.bank]
+    total = accumulator.data[:pixels] if conv.accumulate else np.zeros((), np.int32)
+    walk = _walk(window, tile, conv.first_row, conv.first_column)
+    for tap, (row, column) in enumerate(np.ndindex(kernel)):
+        outside = walk[:, tap] < 0
+        inputs = features.data[np.where(outside, 0, walk[:, tap] + conv.features)].astype(np.int32)
+        inputs[outside] = window.pad_value
+        factors = weights.data[conv.weights + tap_vector(width, kernel, row, column)].astype(np.int32)
+        total = total + inputs * factors  # wraps, as the accumulators do
+    accumulator.write(0, total)
     _drain(state, conv, pixels)
 
 

@@ -172,6 +172,8 @@ class CoreState:
         }
         self.output = VectorStore(config.output_vectors, width, np.int8)
         self.accumulators = [VectorStore(config.accumulator_pixels, width, np.int32) for _ in range(2)]
+        self.line_vectors = config.line_vectors
+        """Depth of the line buffers, of which nothing outlives an instruction."""
         # Registers hold stored bits, so a scrubbed count register means 1: the default of its field.
         self.load = ConfigLoad()
         self.window = ConfigWindow()

@@ -249,6 +249,14 @@ class Conv(CoreInstruction):
     A weight tile is as many vectors as the array is wide: vector k holds the weights of input channel k.
     Sums wrap modulo 2**32. Without drain, post_save gives no token, and output, parameters and lookup do nothing.
     post_load says that features and weights are free; parameter block and table are in use up to post_save.
+
+    With depthwise, each channel is convolved by itself, and there is one weight tile: channel_blocks and both
+    dilations are taken as 1, and the accumulator of pixel (y, x) gains, for each channel o, the sum over kernel rows i
+    and columns j of tile[v][o] * input(0, y * stride_rows + i + first_row, x * stride_columns + j + first_column)[o],
+    where v = (kernel_rows - 1 - i) * C + kernel_columns - 1 - j, and R x C is the window of the array
+    (isa.walks.window_shape: 3 x 5 for an array of 16). The other vectors of the tile do nothing. All input from the
+    first pixel's first tap to the last pixel's last one is read, at least two columns of it. It is a BUFFER_OVERRUN
+    if the kernel exceeds the window, or the columns that are read the line buffers.
     """
 
     opcode: ClassVar[int] = 0x28
@@ -266,6 +274,7 @@ class Conv(CoreInstruction):
     output: int = unsigned(BUFFER_INDEX_BITS, "first vector in the output buffer, pixels without gaps")
     parameters: int = unsigned(12, "parameter block: first vector in the parameters buffer")
     weights: int = unsigned(BUFFER_INDEX_BITS, "first weight tile: first vector in the weights buffer")
+    depthwise: int = flag("convolve each channel by itself")
 
 
 @dataclass(frozen=True, kw_only=True)

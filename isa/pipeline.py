@@ -62,8 +62,18 @@ def fill_cycles(array: int) -> int:
 
 
 def pass_cycles(array: int, pixels: int) -> int:
-    """Cycles of one pass (one kernel tap of one channel block) over so many output pixels."""
+    """Cycles of one pass of a CONV (one kernel tap of one channel block) over so many output pixels."""
     return max(array, ACCUMULATOR_REUSE, pixels)
+
+
+def pool_pass_cycles(pixels: int) -> int:
+    """Cycles of one pass of a POOL, which waits for no weights."""
+    return max(ACCUMULATOR_REUSE, pixels)
+
+
+def raster_cycles(array: int, positions: int) -> int:
+    """Cycles of the only pass of a depthwise CONV: its last pixel, too, settles before the next pass may read it."""
+    return max(array, positions + ACCUMULATOR_REUSE - 1)
 
 
 def drain_groups(array: int, lanes: int) -> int:

@@ -29,9 +29,9 @@ from isa.pipeline import (
     add_cycles,
     drain_groups,
     fill_cycles,
-    pass_cycles,
 )
 from isa.timing_memory import Queue, Tokens
+from isa.walks import passes
 
 _IDLE = -1
 
@@ -148,17 +148,14 @@ class ComputeTiming:
             return
         if job_busy and job.bank == instruction.bank:
             return
-        window, tile = self._window, self._tile
-        pixels = tile.output_rows * tile.output_columns
-        blocks = window.channel_blocks if isinstance(instruction, Conv) else 1
-        passes = blocks * window.kernel_rows * window.kernel_columns
-        length = pass_cycles(self.config.array, pixels)
+        walked = passes(self.config, self._window, self._tile, instruction)
+        pixels = self._tile.output_rows * self._tile.output_columns
         first = cycle + 1
-        last = cycle + passes * length
-        self._walk = _Walk(instruction, pixels, first, last, last - length + 1)
+        last = cycle + walked.count * walked.cycles
+        self._walk = _Walk(instruction, pixels, first, last, last - walked.cycles + 1)
         self._undrained = bool(instruction.drain)
         self._pending = None
-        self.array_busy += passes * pixels
+        self.array_busy += walked.count * walked.reads
         self.busy.append((issued + 1, last + 1))
         if instruction.post_load:
             self._to_load.give(last)

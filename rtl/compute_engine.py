@@ -17,8 +17,9 @@ When the pending CONV or POOL starts (s; its first pixel is in the walker at c =
     s >= u + max(A, 3); the walker is idle, or s is the last cycle of its last pass; no bank waits for hand-over,
     unless it is handed over at s; the instruction's own bank is neither being drained nor handed over at s.
 
-It then walks K = blocks * kernel rows * kernel columns passes (POOL: one block) of max(P, A, 3) cycles each: its last
-cycle is e = c + K * max(P, A, 3) - 1. At e it gives `post_load`. If it drains, its bank is handed over at x = e, or,
+It then walks K = blocks * kernel rows * kernel columns passes of Q = max(P, A, 3) cycles each (POOL: one block,
+max(P, 3) cycles; a depthwise CONV: one pass of max(N + 2, A) cycles over N input positions): its last cycle is
+e = c + K * Q - 1. At e it gives `post_load`. If it drains, its bank is handed over at x = e, or,
 if the drain is busy, in the first cycle x > e in which it is idle. For the drain see rtl/drain.py.
 """
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyrtl
-from pyrtl import Const, Register, WireVector, concat_list, select
+from pyrtl import Const, Register, WireVector, concat_list, mux, select
 
 from isa.configuration import PoolConfig
 from isa.instructions import (
@@ -46,15 +47,17 @@ from isa.instructions import (
 )
 from isa.pipeline import DRAIN_SETUP, adder_stages
 from isa.registers import Fault
+from isa.walks import window_shape
 from rtl.accumulators import Accumulation, accumulators
 from rtl.drain import HandOver, drain_job, drain_results
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
+from rtl.line_buffers import line_buffers
 from rtl.mac_array import identity_vector, mac_array, weight_tile
 from rtl.result_path import TableWrite
 from rtl.scrubbed import Memory, Scrub, any_of, drive, log2, resized
 from rtl.tokens import FaultSignal, Tokens, halt
-from rtl.window_walker import Walker, window_settings, window_walker
+from rtl.window_walker import Walker, WindowSettings, window_settings, window_walker
 
 _WALKS = (Conv, Pool)
 _ALL = (Conv, Pool, Add, Lookup)
@@ -84,7 +87,7 @@ class ComputeEngine:
 class _Walk:
     """Fields of a CONV or POOL that its walk and its drain need."""
 
-    is_pool: WireVector
+    is_depthwise: WireVector
     maximum: WireVector
     accumulate: WireVector
     bank: WireVector
@@ -136,10 +139,13 @@ def compute_engine(
     # Walk.
     starts = WireVector(1)
     issues_walk = issues & is_walk
+    is_depthwise = kinds[Conv] & field(head.word, Conv, "depthwise")
     window = window_settings(config, scrub, registers[ConfigWindow], registers[ConfigTile])
     with pyrtl.name_scope("walker"):
-        walker = window_walker(config, scrub, window, head.word, kinds[Pool], issues_walk, starts, stops)
-    pending = _fields_of(head, kinds[Pool]).kept(scrub, issues_walk, "pending")
+        walker = window_walker(
+            config, scrub, window, head.word, kinds[Pool], is_depthwise, issues_walk, starts, stops
+        )  # fmt: skip
+    pending = _fields_of(head, kinds[Pool], is_depthwise).kept(scrub, issues_walk, "pending")
     walk = pending.kept(scrub, starts, "walk")
 
     # Hand-over.
@@ -166,10 +172,11 @@ def compute_engine(
 
     # Data.
     with pyrtl.name_scope("array"):
-        sums = _array(config, scrub, buffers, walker, walk, registers[ConfigWindow]["pad_value"], job.reads_features,
-                      job.features_index, head.word, issues_walk, kinds[Pool])  # fmt: skip
+        sums = _array(config, scrub, buffers, window, walker, walk, registers[ConfigWindow]["pad_value"],
+                      job.reads_features, job.features_index, head.word, issues_walk, kinds[Pool],
+                      is_depthwise)  # fmt: skip
     pixel = Accumulation(
-        valid=walker.reads,
+        valid=walker.completes,
         pixel=walker.pixel,
         overwrites=walker.overwrites & ~walk.accumulate,
         maximum=walk.maximum,
@@ -187,7 +194,7 @@ def compute_engine(
     # Tokens and faults.
     drive(to_load.given, (walker.ends & walk.post_load) | (job.ends_reading & job.posts_load))
     drive(to_save.given, job_ends & job.posts_save)
-    misfits = walker.is_first_of_walk & _misfits(config, window.pixels, walk)
+    misfits = walker.is_first_of_walk & (_misfits(config, window.pixels, walk) | _misfits_lines(config, window, walk))
     misses_weights = walker.is_first_cycle & sums.weights_overrun
     gives_load_from = select(job.ends_reading, job.instruction, walk.instruction)
     faults = [
@@ -210,12 +217,12 @@ def _check_sizes(config: PoolConfig) -> None:
         raise ValueError(f"an array of {config.array} needs more cycles to settle than the drain's set-up takes")
 
 
-def _fields_of(head: QueueHead, is_pool: WireVector) -> _Walk:
+def _fields_of(head: QueueHead, is_pool: WireVector, is_depthwise: WireVector) -> _Walk:
     def walk_field(name: str) -> WireVector:
         return field(head.word, _WALKS, name)
 
     return _Walk(
-        is_pool=is_pool,
+        is_depthwise=is_depthwise,
         maximum=is_pool & (field(head.word, Pool, "reduction") == int(Reduction.MAXIMUM)),
         accumulate=walk_field("accumulate"),
         bank=walk_field("bank"),
@@ -236,6 +243,13 @@ def _misfits(config: PoolConfig, pixels: WireVector, walk: _Walk) -> WireVector:
     return (pixels > config.accumulator_pixels) | (walk.drain & (exceeds_output | exceeds_parameters))
 
 
+def _misfits_lines(config: PoolConfig, window: WindowSettings, walk: _Walk) -> WireVector:
+    """Whether the kernel of a depthwise CONV exceeds the window, or its input columns the line buffers."""
+    rows, columns = window_shape(config.array)
+    exceeds_window = (window.kernel_rows_left >= rows) | (window.kernel_columns_left >= columns)
+    return walk.is_depthwise & (exceeds_window | (window.raster_columns_left >= config.line_vectors))
+
+
 @dataclass(frozen=True)
 class _Sums:
     """Results of the array, 3 + adder stages behind the walker, and by-products."""
@@ -251,6 +265,7 @@ def _array(
     config: PoolConfig,
     scrub: Scrub,
     buffers: ComputeBuffers,
+    window: WindowSettings,
     walker: Walker,
     walk: _Walk,
     pad_value: WireVector,
@@ -259,8 +274,10 @@ def _array(
     word: WireVector,
     issues_walk: WireVector,
     is_pool: WireVector,
+    is_depthwise: WireVector,
 ) -> _Sums:
-    """Features and weights buffers, padding, and the array. POOL walks with the identity for a weight tile."""
+    """Features and weights buffers, padding, line buffers, and the array. POOL walks with the identity for a weight
+    tile."""
     features_bits = log2(config.features_vectors)
     index = select(operands_read, resized(operands_index, features_bits), walker.index[:features_bits])
     features = buffers.features.read(index)
@@ -268,10 +285,15 @@ def _array(
     pad = concat_list([pad_value] * config.array)
     pixel = scrub.stage(select(is_inside, features, pad), "pixel_vector")
 
-    tile = _weight_fetch(config, scrub, buffers.weights, walker, word, issues_walk, is_pool)
+    places = line_buffers(config, scrub, pixel, walker.line_place, walker.reads & walk.is_depthwise)
+    sees_places = scrub.delay(walk.is_depthwise, 2, "is_depthwise")
+
+    tile = _weight_fetch(config, scrub, buffers.weights, window, walker, word, issues_walk, is_pool, is_depthwise)
     swaps = scrub.stage(walker.is_first_cycle, "swaps")
     rows = weight_tile(scrub, config.array, tile.vector, tile.slides, swaps)
-    return _Sums(values=mac_array(scrub, pixel, rows), features=features, weights_overrun=tile.overrun)
+    return _Sums(
+        values=mac_array(scrub, pixel, places, sees_places, rows), features=features, weights_overrun=tile.overrun
+    )
 
 
 @dataclass(frozen=True)
@@ -285,13 +307,15 @@ def _weight_fetch(
     config: PoolConfig,
     scrub: Scrub,
     weights: Memory,
+    window: WindowSettings,
     walker: Walker,
     word: WireVector,
     issues_walk: WireVector,
     is_pool: WireVector,
+    is_depthwise: WireVector,
 ) -> _Fetch:
     """Reads the tile for the upcoming pass: A cycles from the cycle behind the issue, or behind the start of the pass
-    before. For POOL it makes the identity instead."""
+    before. For POOL it makes the identity instead, once; for a depthwise CONV it makes vectors 0 that are no taps."""
     begins = issues_walk | walker.fetches
     place = scrub.register(max(1, log2(config.array)), "fetched_vector")
     fetching = scrub.register(1, "fetching")
@@ -308,4 +332,16 @@ def _weight_fetch(
     slides = scrub.stage(fetching, "slides")
     data = weights.read(index)
     identity = identity_vector(config.array, scrub.stage(place, "slid_vector"))
-    return _Fetch(vector=select(makes_identity, identity, data), slides=slides, overrun=overrun)
+    is_tap = scrub.stage(mux(place, *_taps(config, window)), "is_tap")
+    clears = scrub.kept(is_depthwise, issues_walk, "clears_no_taps") & ~is_tap
+    read = select(clears, Const(0, len(data)), data)
+    return _Fetch(vector=select(makes_identity, identity, read), slides=slides, overrun=overrun)
+
+
+def _taps(config: PoolConfig, window: WindowSettings) -> list[WireVector]:
+    """For each vector of a depthwise CONV's weight tile, whether its place of the window lies in the kernel."""
+    rows, columns = window_shape(config.array)
+    in_rows = [window.kernel_rows_left >= row for row in range(rows)]
+    in_columns = [window.kernel_columns_left >= column for column in range(columns)]
+    taps: list[WireVector] = [in_row & in_column for in_row in in_rows for in_column in in_columns]
+    return taps + [Const(0, 1)] * (config.array - len(taps))

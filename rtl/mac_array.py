@@ -6,7 +6,9 @@
                                               swapped    array
 
 Vector k of a tile holds the weights of input channel k, byte o those of output channel o. All A x A multipliers see
-the same pixel in the same cycle: channel k goes to the multipliers of row k.
+the same pixel in the same cycle: channel k goes to the multipliers of row k. In a depthwise CONV vector k of the tile
+belongs to place k of the window (see rtl/line_buffers.py), and channel o of the vector there goes to multiplier o of
+row k: the sums run over places instead of channels.
 """
 
 from __future__ import annotations
@@ -47,21 +49,28 @@ def slices(vector: WireVector, bits: int) -> list[WireVector]:
     return [vector[start : start + bits] for start in range(0, len(vector), bits)]
 
 
-def mac_array(scrub: Scrub, pixel: WireVector, tile: list[WireVector]) -> list[WireVector]:
-    """For each output channel o: sum over input channels k of pixel[k] * tile[k][o], as 32-bit registers would add it.
+def mac_array(
+    scrub: Scrub, pixel: WireVector, window: list[WireVector], is_depthwise: WireVector, tile: list[WireVector]
+) -> list[WireVector]:
+    """For each output channel o: sum over k of pixel[k] * tile[k][o] (depthwise: window[k][o] * tile[k][o]), as 32-bit
+    registers would add it. Rows of the array without a place in the window always see the pixel.
 
     The low 16 bits of the product of two sign-extended operands are the signed product. The adder tree adds them as
     unsigned numbers with their sign bit inverted, that is, each 2**15 too large; the sum is then half of its range
     too large, which inverting its own top bit takes back: no sign extension inside the tree.
     """
     array = len(tile)
-    channels = [signed_fit(byte, _PRODUCT_BITS) for byte in slices(pixel, _BYTE)]
+    channels = slices(pixel, _BYTE)
+    places = [slices(vector, _BYTE) for vector in window]
     weights = [slices(row, _PRODUCT_BITS) for row in tile]
     sums = []
     for output in range(array):
         level: list[WireVector] = []
         for channel in range(array):
-            exact = channels[channel] * weights[channel][output]
+            operand = channels[channel]
+            if channel < len(places):
+                operand = select(is_depthwise, places[channel][output], operand)
+            exact = signed_fit(operand, _PRODUCT_BITS) * weights[channel][output]
             product = scrub.stage(exact[:_PRODUCT_BITS], f"product_{channel}_{output}")
             level.append(product ^ Const(1 << (_PRODUCT_BITS - 1), _PRODUCT_BITS))
         total = _adder_tree(scrub, level, f"sum_{output}")

@@ -1,7 +1,8 @@
 """The window walker: one output pixel per cycle for each kernel tap of each block of input channels.
 
 A *pass* is one tap of one block over all output pixels. The walker holds the current pass and, in registers of its
-own, the first address of the upcoming one, which may belong to the next instruction.
+own, the first address of the upcoming one, which may belong to the next instruction. The only pass of a depthwise CONV
+goes over the *raster*: all padded input, pixel by pixel; an output pixel is complete at the position of its last tap.
 
     cycle   u       u+1          u+2        u+3              s             c = s+1
             issues  row offset,  first      upcoming pass    a pass        its first pixel: the features
@@ -10,11 +11,13 @@ own, the first address of the upcoming one, which may belong to the next instruc
 
 - The first pass of an instruction starts at s >= u + max(A, 3), when its first weight tile has slid in, and when
   nothing else holds it back (see rtl/compute_engine.py).
-- A pass of P pixels takes max(P, A, 3) cycles; the next one starts in the last cycle of the one before: no bubble.
+- A pass of P pixels takes max(P, A, 3) cycles (POOL: max(P, 3), it waits for no weights); the next one starts in the
+  last cycle of the one before: no bubble. The raster of N positions takes max(N + 2, A) cycles, for its last pixel
+  may be read again 3 cycles later only.
 - Pixel p of a pass is in the walker at c+p. Coordinates outside the input tile read nothing: `is_inside` is 0.
-- A fault of an instruction comes while it walks: in its first cycle, if pixels exceed the accumulators, or outputs or
-  parameters their buffers; in the first cycle of the pass whose weight tile lies behind the end; or in the cycle of
-  the pixel whose features do.
+- A fault of an instruction comes while it walks: in its first cycle, if pixels exceed the accumulators, outputs or
+  parameters their buffers, or kernel or input columns of a depthwise CONV the window or the line buffers; in the first
+  cycle of the pass whose weight tile lies behind the end; or in the cycle of the pixel whose features do.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from pyrtl import Const, Register, WireVector, concat, select
 
 from isa.configuration import PoolConfig
 from isa.instructions import BUFFER_INDEX_BITS, ConfigTile, ConfigWindow, Conv, Pool
-from isa.pipeline import fill_cycles, pass_cycles
+from isa.pipeline import fill_cycles, pass_cycles, pool_pass_cycles
 from rtl.instruction_fields import field, layout_of_field, value_of
 from rtl.scrubbed import Scrub, log2, resized, signed_fit
 
@@ -90,6 +93,12 @@ class WindowSettings:
     pixels: WireVector
     pass_left: WireVector
     """Cycles of a pass less one, where the pixels fit the accumulators."""
+    pool_pass_left: WireVector
+    raster_rows_left: WireVector
+    raster_columns_left: WireVector
+    stride_rows_left: WireVector
+    column_wait_left: WireVector
+    """Raster columns from one output pixel to the next, less one; more than there are where a row has one pixel."""
 
 
 def window_settings(
@@ -100,9 +109,18 @@ def window_settings(
     values |= {name: value_of(register, ConfigTile, name) for name, register in tile.items()}
     columns = values["input_columns"]
     pixels = scrub.stage(values["output_rows"] * values["output_columns"], "pixels")
-    shortest = pass_cycles(config.array, 1)
-    bits = max(shortest, config.accumulator_pixels).bit_length()
-    length = select(pixels > shortest, resized(pixels, bits), Const(shortest, bits))
+    bits = max(pass_cycles(config.array, 1), config.accumulator_pixels).bit_length()
+
+    def length_left(shortest: int) -> WireVector:
+        length = select(pixels > shortest, resized(pixels, bits), Const(shortest, bits))
+        return (length - 1)[:bits]
+
+    raster_rows_left = tile["output_rows"] * values["stride_rows"] + window["kernel_rows"]
+    needed_columns_left = tile["output_columns"] * values["stride_columns"] + window["kernel_columns"]
+    raster_columns_left = needed_columns_left | (needed_columns_left == 0)  # two columns at least
+    has_one_column = tile["output_columns"] == 0
+    wait_bits = len(window["kernel_columns"])
+    column_wait_left = window["stride_columns"].zero_extended(wait_bits) | has_one_column.sign_extended(wait_bits)
     return WindowSettings(
         kernel_rows_left=window["kernel_rows"],
         kernel_columns_left=window["kernel_columns"],
@@ -119,7 +137,12 @@ def window_settings(
         row_step=scrub.stage(values["stride_rows"] * columns, "row_step"),
         tap_row_step=scrub.stage(values["dilation_rows"] * columns, "tap_row_step"),
         pixels=pixels,
-        pass_left=scrub.stage((length - 1)[:bits], "pass_length_left"),
+        pass_left=scrub.stage(length_left(pass_cycles(config.array, 1)), "pass_length_left"),
+        pool_pass_left=scrub.stage(length_left(pool_pass_cycles(1)), "pool_pass_length_left"),
+        raster_rows_left=scrub.stage(raster_rows_left, "raster_rows_left"),
+        raster_columns_left=scrub.stage(raster_columns_left, "raster_columns_left"),
+        stride_rows_left=window["stride_rows"],
+        column_wait_left=column_wait_left,
     )
 
 
@@ -136,7 +159,7 @@ class Walker:
     ends: WireVector
     """Last cycle of the last pass."""
     fetches: WireVector
-    """A pass starts that is not the last: the next weight tile may slide in from the next cycle on."""
+    """A pass of a CONV starts that is not the last: the next weight tile may slide in from the next cycle on."""
     is_first_cycle: WireVector
     """First cycle of a pass."""
     is_first_of_walk: WireVector
@@ -144,10 +167,14 @@ class Walker:
     overwrites: WireVector
     """This pass is the instruction's first one."""
     reads: WireVector
-    """A pixel is in the walker."""
+    """A pixel, or a position of the raster, is in the walker."""
     is_inside: WireVector
     index: WireVector
     """Vector of the features buffer."""
+    line_place: WireVector
+    """Column of the raster."""
+    completes: WireVector
+    """`pixel` gets what the array makes of this cycle's input."""
     pixel: WireVector
     overruns: WireVector
 
@@ -168,15 +195,21 @@ def window_walker(
     settings: WindowSettings,
     word: WireVector,
     is_pool: WireVector,
+    is_depthwise: WireVector,
     issues: WireVector,
     starts: WireVector,
     stops: WireVector,
 ) -> Walker:
-    """`issues`: the word at the head is a CONV or POOL that issues; `starts`: the pending one starts to walk;
-    `stops`: a fault."""
+    """`issues`: the word at the head is a CONV or POOL that issues (`is_pool`, `is_depthwise`: of which kind);
+    `starts`: the pending one starts to walk; `stops`: a fault."""
     pending, walking = scrub.register(1, "pending"), scrub.register(1, "walking")
     is_last, is_first = scrub.register(1, "in_last_pass"), scrub.register(1, "in_first_pass")
     pass_left = scrub.register(len(settings.pass_left), "pass_left")
+    pending_pool = scrub.kept(is_pool, issues, "pending_is_pool")
+    pending_raster = scrub.kept(is_depthwise, issues, "pending_is_raster")
+    walks_pool = scrub.kept(pending_pool, starts, "walks_pool")
+    walks_raster = scrub.kept(pending_raster, starts, "walks_raster")
+    in_pool, in_raster = select(starts, pending_pool, walks_pool), select(starts, pending_raster, walks_raster)
     setup_left = scrub.register(fill_cycles(config.array).bit_length(), "setup_left")
     pass_ends = walking & (pass_left == 0)
     continues = pass_ends & ~is_last
@@ -187,30 +220,36 @@ def window_walker(
     scrub.load(setup_left, select(issues, fill, one_less))
     scrub.load(pending, (issues | (pending & ~starts)) & ~stops)
     scrub.load(walking, (starts_pass | (walking & ~pass_ends)) & ~stops)
-    upcoming = _upcoming_pass(scrub, settings, word, is_pool, issues, starts_pass)
+    upcoming = _upcoming_pass(scrub, settings, word, is_pool, is_depthwise, issues, starts_pass)
     scrub.load(is_last, select(starts_pass, upcoming.is_last, is_last))
     scrub.load(is_first, select(starts_pass, starts, is_first))
-    scrub.load(pass_left, select(starts_pass, settings.pass_left, resized(pass_left - walking, len(pass_left))))
     first_cycle = scrub.stage(starts_pass, "first_cycle")
-    row, column, index, pixel, streaming = _pixels(config, scrub, settings, upcoming, starts_pass)
+    pixels = _pixels(config, scrub, settings, upcoming, starts_pass, in_raster)
+    row, column, index = pixels.row, pixels.column, pixels.index
+    shortest_raster = Const(pass_cycles(config.array, 1) - 1, len(pass_left))
+    length_left = select(in_raster, shortest_raster, select(in_pool, settings.pool_pass_left, settings.pass_left))
+    stays = walks_raster & pixels.streaming & (pass_left == 1)  # the raster decides when the last two cycles begin
+    scrub.load(pass_left, select(starts_pass, length_left, resized(pass_left - (walking & ~stays), len(pass_left))))
 
     # A negative coordinate, read as unsigned, exceeds every tile.
     is_inside = (row < settings.input_rows) & (column < settings.input_columns)
-    reads = walking & streaming
+    reads = walking & pixels.streaming
     return Walker(
         pending=pending,
         walking=walking,
         is_ready=pending & (setup_left == 0),
         in_last_pass=is_last,
         ends=pass_ends & is_last,
-        fetches=starts_pass & ~upcoming.is_last,
+        fetches=starts_pass & ~upcoming.is_last & ~in_pool,
         is_first_cycle=walking & first_cycle,
         is_first_of_walk=walking & first_cycle & is_first,
         overwrites=is_first,
         reads=reads,
         is_inside=is_inside,
         index=index,
-        pixel=pixel,
+        line_place=pixels.line_place,
+        completes=reads & pixels.completes,
+        pixel=pixels.pixel,
         overruns=reads & is_inside & (index[log2(config.features_vectors) :] != 0),
     )
 
@@ -220,6 +259,7 @@ def _upcoming_pass(
     settings: WindowSettings,
     word: WireVector,
     is_pool: WireVector,
+    is_depthwise: WireVector,
     issues: WireVector,
     steps: WireVector,
 ) -> _Pass:
@@ -248,10 +288,13 @@ def _upcoming_pass(
         less = select(reload, full, (register - one)[: len(register)])
         scrub.load(register, select(issues, at_issue, select(steps & enable, less, register)))
 
-    counter(columns_left, settings.kernel_columns_left, ends_row, one, settings.kernel_columns_left)
-    counter(rows_left, settings.kernel_rows_left, ends_block, ends_row, settings.kernel_rows_left)
-    all_blocks = select(is_pool, Const(0, len(blocks_left)), settings.blocks_left)
-    counter(blocks_left, all_blocks, Const(0, 1), ends_block, blocks_left)
+    def unless(single: WireVector, count: WireVector) -> WireVector:
+        return select(single, Const(0, len(count)), count)
+
+    all_columns, all_rows = settings.kernel_columns_left, settings.kernel_rows_left
+    counter(columns_left, unless(is_depthwise, all_columns), ends_row, one, all_columns)
+    counter(rows_left, unless(is_depthwise, all_rows), ends_block, ends_row, all_rows)
+    counter(blocks_left, unless(is_pool | is_depthwise, settings.blocks_left), Const(0, 1), ends_block, blocks_left)
 
     row, column = scrub.register(row_bits, "tap_row"), scrub.register(column_bits, "tap_column")
     index, row_index = scrub.register(index_bits, "tap_index"), scrub.register(index_bits, "tap_row_index")
@@ -275,32 +318,83 @@ def _upcoming_pass(
     return _Pass(row=row, column=column, index=index, is_last=ends_block & (blocks_left == 0))
 
 
+@dataclass(frozen=True)
+class _Pixels:
+    """The current position."""
+
+    row: Register
+    column: Register
+    index: Register
+    line_place: Register
+    completes: WireVector
+    pixel: Register
+    streaming: Register
+
+
 def _pixels(
-    config: PoolConfig, scrub: Scrub, settings: WindowSettings, upcoming: _Pass, starts_pass: WireVector
-) -> tuple[WireVector, WireVector, WireVector, WireVector, WireVector]:
-    """(row, column, index, number of the output pixel, valid) of the current pixel."""
+    config: PoolConfig,
+    scrub: Scrub,
+    settings: WindowSettings,
+    upcoming: _Pass,
+    starts_pass: WireVector,
+    in_raster: WireVector,
+) -> _Pixels:
+    """`in_raster`: the pass that starts, or if none does the current one, goes over the raster."""
     row, column = scrub.register(len(upcoming.row), "row"), scrub.register(len(upcoming.column), "column")
     first_column = scrub.kept(upcoming.column, starts_pass, "pass_column")
     index, line_index = scrub.register(len(upcoming.index), "index"), scrub.register(len(upcoming.index), "line_index")
-    columns_left = scrub.register(len(settings.output_columns_left), "columns_left")
-    rows_left = scrub.register(len(settings.output_rows_left), "rows_left")
+
+    def extent(of_raster: WireVector, of_outputs: WireVector) -> WireVector:
+        bits = max(len(of_raster), len(of_outputs))
+        return select(in_raster, of_raster.zero_extended(bits), of_outputs.zero_extended(bits))
+
+    all_columns_left = extent(settings.raster_columns_left, settings.output_columns_left)
+    all_rows_left = extent(settings.raster_rows_left, settings.output_rows_left)
+    columns_left = scrub.register(len(all_columns_left), "columns_left")
+    rows_left = scrub.register(len(all_rows_left), "rows_left")
     pixel = scrub.register(log2(config.accumulator_pixels), "pixel")
     streaming = scrub.register(1, "streaming")
+    line_place = scrub.register(log2(config.line_vectors), "line_place")
     ends_line = columns_left == 0
-    next_line = (line_index + settings.row_step)[: len(index)]
+    row_step = extent(Const(1, 1), settings.stride_rows)
+    column_step = extent(Const(1, 1), settings.stride_columns)
+    line_step = extent(settings.input_columns, settings.row_step)
+    next_line = (line_index + line_step)[: len(index)]
 
     def pixel_register(register: Register, at_start: WireVector, at_step: WireVector) -> None:
         scrub.load(register, select(starts_pass, at_start, at_step))
 
-    pixel_register(row, upcoming.row, select(ends_line, (row + settings.stride_rows)[: len(row)], row))
-    next_column = (column + settings.stride_columns)[: len(column)]
+    pixel_register(row, upcoming.row, select(ends_line, (row + row_step)[: len(row)], row))
+    next_column = (column + column_step)[: len(column)]
     pixel_register(column, upcoming.column, select(ends_line, first_column, next_column))
-    next_index = (index + settings.stride_columns)[: len(index)]
+    next_index = (index + column_step)[: len(index)]
     pixel_register(index, upcoming.index, select(ends_line, next_line, next_index))
     pixel_register(line_index, upcoming.index, select(ends_line, next_line, line_index))
     fewer = (columns_left - 1)[: len(columns_left)]
-    pixel_register(columns_left, settings.output_columns_left, select(ends_line, settings.output_columns_left, fewer))
-    pixel_register(rows_left, settings.output_rows_left, resized(rows_left - ends_line, len(rows_left)))
-    pixel_register(pixel, Const(0, len(pixel)), resized(pixel + 1, len(pixel)))
+    pixel_register(columns_left, all_columns_left, select(ends_line, all_columns_left, fewer))
+    pixel_register(rows_left, all_rows_left, resized(rows_left - ends_line, len(rows_left)))
     pixel_register(streaming, Const(1, 1), streaming & ~(ends_line & (rows_left == 0)))
-    return row, column, index, pixel, streaming
+    next_place = resized(line_place + 1, len(line_place))
+    pixel_register(line_place, Const(0, len(line_place)), select(ends_line, Const(0, len(line_place)), next_place))
+
+    # Positions up to the next one that completes a pixel, in both directions; outside a raster always 0.
+    columns_away = scrub.register(len(settings.column_wait_left), "columns_away")
+    rows_away = scrub.register(len(settings.kernel_rows_left), "rows_away")
+
+    def wait(register: Register, first: WireVector, between: WireVector, enable: WireVector, again: WireVector) -> None:
+        def in_raster_only(count: WireVector) -> WireVector:
+            return select(in_raster, count.zero_extended(len(register)), Const(0, len(register)))
+
+        less = select(register == 0, in_raster_only(between), resized(register - 1, len(register)))
+        pixel_register(
+            register, in_raster_only(first), select(again, in_raster_only(first), select(enable, less, register))
+        )
+
+    wait(columns_away, settings.kernel_columns_left, settings.column_wait_left, Const(1, 1), ends_line)
+    wait(rows_away, settings.kernel_rows_left, settings.stride_rows_left, ends_line, Const(0, 1))
+    completes = (columns_away == 0) & (rows_away == 0)
+    pixel_register(pixel, Const(0, len(pixel)), resized(pixel + completes, len(pixel)))
+    return _Pixels(
+        row=row, column=column, index=index, line_place=line_place, completes=completes, pixel=pixel,
+        streaming=streaming,
+    )  # fmt: skip

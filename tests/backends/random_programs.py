@@ -33,6 +33,7 @@ from isa.instructions import (
     SyncRaise,
     SyncWait,
 )
+from isa.walks import window_shape
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,9 @@ def _step(
 
     rows, columns = random.randint(1, 7), random.randint(1, 9)
     kernel_rows, kernel_columns = random.randint(1, 3), random.randint(1, 3)
+    depthwise = int(kind is Conv and random.random() < 0.4)
+    if depthwise:
+        kernel_rows, kernel_columns = (random.randint(1, side) for side in window_shape(config.array))
     blocks = random.randint(1, 3) if kind is Conv else 1
     output_rows = random.randint(1, 6)
     output_columns = random.randint(1, max(1, min(8, accumulators // output_rows)))
@@ -209,11 +213,11 @@ def _step(
     if kind is Pool:
         operations.append(Pool(**place, reduction=random.getrandbits(1)))
     else:
-        tiles = blocks * kernel_rows * kernel_columns
+        tiles = 1 if depthwise else blocks * kernel_rows * kernel_columns
         loads.append(load(Buffer.WEIGHTS, weights, tiles * config.array))
         for _ in range(random.randint(0, 2)):
             first = place | {"drain": 0, "bank": random.getrandbits(1), "lookup": 0}
-            operations.append(Conv(**first, weights=weights, accumulate=0))
-        operations.append(Conv(**place, weights=weights, accumulate=random.getrandbits(1)))
+            operations.append(Conv(**first, weights=weights, accumulate=0, depthwise=depthwise))
+        operations.append(Conv(**place, weights=weights, accumulate=random.getrandbits(1), depthwise=depthwise))
     random.shuffle(loads)
     return loads, [window, tile, result, *operations]

@@ -6,7 +6,7 @@ how often each feature occurs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -14,12 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from compiler.compile import compile_model
 from isa.arithmetic import average_pool_is_exact
 from isa.configuration import NAMED_POOLS
+from isa.encoding import decode
+from isa.instructions import WORD_BYTES, Conv
 from tests.compiler.builder import NetworkBuilder, random_int8
 from tests.compiler.execution import assert_exact
 
 POOLS = (("small", 4), ("tiny", 2))
+CASE_POOLS = {
+    **NAMED_POOLS,
+    "sixteen": replace(NAMED_POOLS["small"], name="sixteen", array=16, lanes=8, beat_bytes=64, memory_beats=1 << 16),
+}
 seeds = st.integers(0, 2**32 - 1)
 many = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -35,7 +42,7 @@ class Case:
 
     def check(self) -> None:
         inputs = {name: random_int8(self.generator, shape) for name, shape in self.shapes.items()}
-        assert_exact(self.model, NAMED_POOLS[self.pool], inputs, self.cores, fuse=bool(self.cores % 2))
+        assert_exact(self.model, CASE_POOLS[self.pool], inputs, self.cores, fuse=bool(self.cores % 2))
 
 
 def _pool_and_cores(generator: np.random.Generator) -> tuple[str, int]:
@@ -112,6 +119,38 @@ def convolution(seed: int) -> Case:
         y = network.unary("QLinearLeakyRelu", y, (scale_y, zero_y), (scale_y / 2, 3), alpha=0.1)
         features.add("leaky relu")
     return Case(network.model(y), {"x": (1, channels, *size)}, *_pool_and_cores(generator), generator, features)
+
+
+def depthwise(seed: int) -> Case:
+    """One kernel for each channel: any kernel 1-7, stride 1-3, padding, maps wider than the line buffers at times."""
+    generator = np.random.default_rng(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(generator.integers(low, high + 1))
+
+    channels, kernel, strides = draw(2, 40), (draw(1, 7), draw(1, 7)), (draw(1, 3), draw(1, 3))
+    pads = [draw(0, kernel[axis % 2] - 1) for axis in range(4)]
+    is_wide = generator.random() < 0.3
+    size = (kernel[0] + draw(0, 14), kernel[1] + (draw(30, 60) if is_wide else draw(0, 20)))
+    features = {f"kernel{max(kernel)}", f"stride{max(strides)}"} | ({"wide"} if is_wide else set())
+    network = NetworkBuilder()
+    x = network.node("MaxPool", [network.input((1, channels, *size))], kernel_shape=[1, 1])
+    weights = random_int8(generator, (channels, 1, *kernel))
+    bias = generator.integers(-20000, 20000, channels).astype(np.int32)
+    scales = generator.uniform(1e-3, 2e-2, channels).astype(np.float32)
+    zero_x, zero_y = (int(zero) for zero in generator.integers(-128, 128, 2))
+    scale_y = float(np.float32(0.05 * 0.01 * 74 * 74 * np.sqrt(weights[0].size) / 60))
+    y = network.conv(
+        x, (0.05, zero_x), weights, scales, (scale_y, zero_y), bias, strides=strides, pads=pads, group=channels
+    )
+    if generator.random() < 0.3:
+        y = network.unary("QLinearLeakyRelu", y, (scale_y, zero_y), (scale_y / 2, 3), alpha=0.1)
+        features.add("leaky relu")
+    pool, cores = _pool_and_cores(generator)
+    if generator.random() < 0.5:
+        pool = "sixteen"
+        features.add("wide array")
+    return Case(network.model(y), {"x": (1, channels, *size)}, pool, cores, generator, features)
 
 
 def addition(seed: int) -> Case:
@@ -248,6 +287,24 @@ def test_convolutions(seed: int) -> None:
     convolution(seed).check()
 
 
+@settings(many, max_examples=80)
+@given(seeds)
+def test_depthwise_convolutions(seed: int) -> None:
+    depthwise(seed).check()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_depthwise_convolutions_use_the_window_of_the_array(seed: int) -> None:
+    case = depthwise(seed)
+    package = compile_model(case.model, CASE_POOLS[case.pool])
+    words = np.frombuffer(package.image(), np.uint8)[: len(package.image()) // WORD_BYTES * WORD_BYTES]
+    code = [int.from_bytes(word.tobytes(), "little") for word in words.reshape(-1, WORD_BYTES)]
+    frame = package.layers[-1].frames[case.cores]
+    instructions = [decode(word) for word in code[frame.word : frame.word + frame.words]]
+    convolutions = [instruction for instruction in instructions if isinstance(instruction, Conv)]
+    assert convolutions and all(instruction.depthwise for instruction in convolutions)
+
+
 @many
 @given(seeds)
 def test_poolings(seed: int) -> None:
@@ -289,6 +346,7 @@ FEATURES = {
         "uneven padding", "extreme bias", "extreme scale", "per tensor", "relu", "leaky relu", "stride3", "kernel7",
         "from a layer", "from the host",
     },
+    depthwise: {"kernel5", "kernel7", "stride1", "stride2", "stride3", "wide", "wide array", "leaky relu"},
     pooling: {"maximum", "average", "global", "padding", "ceil mode", "include pad"},
     addition: {"constant", "same", "two inputs", "sigmoid"},
     concatenation: {"aligned", "unaligned", "one scale", "scales", "twice"},

@@ -50,6 +50,7 @@ def test_a_size_is_a_power_of_two(parameter: str) -> None:
         ({"lanes": 16}, "lanes is 16; the array delivers 8 channels"),
         ({"channel_latency": 63}, "channel_latency is 63; real memory takes at least 64"),
         ({"weights_vectors": 4}, "weights_vectors must hold one weight tile"),
+        ({"line_vectors": 4}, "line_vectors must hold a row of any window, at least 8"),
         ({"parameters_vectors": 4}, "parameters_vectors must hold one parameter block"),
         ({"parameters_vectors": 8192}, "parameters_vectors is 8192; instructions can index 4096"),
         ({"features_vectors": 1 << 17}, "features_vectors is 131072; instructions can index 65536"),

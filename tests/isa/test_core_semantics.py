@@ -103,6 +103,32 @@ def expected_convolution(core: CoreState, conv: Conv) -> tuple[NDArray[Any], NDA
     return np.array(accumulators, np.int32), output
 
 
+def expected_depthwise(core: CoreState, conv: Conv) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(accumulators of the bank, output buffer) behind a depthwise CONV in TINY, whose window is 1 x 4."""
+    window, tile = core.window, core.tile
+    features = core.buffers[Buffer.FEATURES].data[:, 0].astype(int)
+    weights = core.buffers[Buffer.WEIGHTS].data[conv.weights : conv.weights + WIDTH, 0].astype(int)
+    accumulators, output = core.accumulators[conv.bank].data[:, 0].copy(), core.output.data[:, 0].copy()
+    for y in range(tile.output_rows):
+        for x in range(tile.output_columns):
+            number = y * tile.output_columns + x
+            for o in range(WIDTH):
+                total = int(accumulators[number, o]) if conv.accumulate else 0
+                for i in range(window.kernel_rows):
+                    for j in range(window.kernel_columns):
+                        row = y * window.stride_rows + i + conv.first_row
+                        column = x * window.stride_columns + j + conv.first_column
+                        inside = 0 <= row < tile.input_rows and 0 <= column < tile.input_columns
+                        value = features[conv.features + row * tile.input_columns + column, o] if inside else None
+                        vector = (window.kernel_rows - 1 - i) * 4 + window.kernel_columns - 1 - j
+                        total += int(window.pad_value if value is None else value) * int(weights[vector, o])
+                accumulators[number, o] = wrap(total)
+                if conv.drain:
+                    sums = wrap(total)
+                    output[conv.output + number, o] = drained(core, sums, o, conv.parameters, core.drain, conv.lookup)
+    return accumulators, output
+
+
 def expected_pooling(core: CoreState, pool: Pool) -> tuple[NDArray[Any], NDArray[Any]]:
     """(accumulators of the bank, output buffer) behind a POOL, in plain loops."""
     window, tile = core.window, core.tile
@@ -149,6 +175,7 @@ walks = dict(
     parameters=st.integers(0, 50),
 )  # fmt: skip
 convolutions = st.builds(Conv, weights=st.integers(0, 500), **walks)
+depthwise_convolutions = st.builds(Conv, weights=st.integers(0, 500), depthwise=st.just(1), **walks)
 poolings = st.builds(Pool, reduction=flags, **walks)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -164,6 +191,31 @@ def test_convolution(seed: int, window: ConfigWindow, tile: ConfigTile, output: 
     np.testing.assert_array_equal(core.accumulators[conv.bank].data[:, 0], accumulators)
     np.testing.assert_array_equal(core.output.data[:, 0], outputs)
     np.testing.assert_array_equal(core.accumulators[1 - conv.bank].data, other_bank)
+
+
+@settings(deadline=None)
+@given(seeds, windows, tiles, outputs, depthwise_convolutions, st.integers(1, 4))
+def test_depthwise_convolution(
+    seed: int, window: ConfigWindow, tile: ConfigTile, output: ConfigOutput, conv: Conv, columns: int
+) -> None:
+    core = random_core(np.random.default_rng(seed))
+    run(core, dataclasses.replace(window, kernel_rows=1, kernel_columns=columns), tile, output)
+    accumulators, outputs = expected_depthwise(core, conv)
+    run(core, conv)
+    np.testing.assert_array_equal(core.accumulators[conv.bank].data[:, 0], accumulators)
+    np.testing.assert_array_equal(core.output.data[:, 0], outputs)
+
+
+def test_the_window_of_a_depthwise_convolution_has_rows_too() -> None:
+    """The window of `small` is 2 x 4: the taps of row 0 lie behind those of row 1, each row in reverse."""
+    core = CoreState(NAMED_POOLS["small"])
+    core.buffers[Buffer.FEATURES].data[:6] = np.arange(1, 7).reshape(6, 1, 1)  # rows 1 2 3 and 4 5 6
+    core.buffers[Buffer.WEIGHTS].data[:] = 99  # vectors without a tap do nothing
+    core.buffers[Buffer.WEIGHTS].data[[5, 4, 1, 0]] = np.array([1, 10, 20, 40]).reshape(4, 1, 1)
+    window = ConfigWindow(kernel_rows=2, kernel_columns=2)
+    run(core, window, ConfigTile(input_rows=2, input_columns=3, output_columns=2), Conv(depthwise=1))
+    sums = [1 + 2 * 10 + 4 * 20 + 5 * 40, 2 + 3 * 10 + 5 * 20 + 6 * 40]
+    assert core.accumulators[0].data[:2, 0].tolist() == [[total] * 8 for total in sums]
 
 
 @settings(deadline=None)
@@ -325,6 +377,16 @@ def test_save(seed: int, source: int, address: int, columns: int, rows: int, row
         ([Conv(weights=1021)], "weights buffer"),
         ([Conv(features=1024)], "features buffer"),
         ([ConfigWindow(channel_blocks=2), ConfigTile(plane_pitch=1000), Conv(features=24)], "features buffer"),
+        ([Conv(weights=1021, depthwise=1)], "weights buffer"),
+        (
+            [ConfigWindow(kernel_rows=2), Conv(depthwise=1)],
+            "2 rows of the kernel of a depthwise CONV, which may have 1",
+        ),
+        ([ConfigWindow(kernel_columns=5), Conv(depthwise=1)], "5 columns of the kernel"),
+        ([ConfigTile(output_columns=33), Conv(depthwise=1)], "33 input columns of a depthwise CONV, which may have 32"),
+        ([ConfigTile(output_columns=129), Conv(depthwise=1)], "accumulator buffer"),
+        ([ConfigTile(input_columns=2), Conv(features=1023, depthwise=1)], "features buffer"),
+        ([Conv(drain=1, parameters=57, depthwise=1)], "parameters buffer"),
         ([Conv(drain=1, parameters=57)], "parameters buffer"),
         ([Conv(drain=1, output=256)], "output buffer"),
         ([Pool(features=1024)], "features buffer"),

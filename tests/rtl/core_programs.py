@@ -31,6 +31,7 @@ from isa.instructions import (
     Pool,
     Save,
 )
+from isa.walks import raster, window_shape
 
 _DATA_VECTORS = 4096
 """LOADs start in these vectors and reach at most twice as far; outputs go behind that."""
@@ -197,6 +198,51 @@ def _convolution(step: _Step) -> None:
         )
 
 
+def _depthwise(step: _Step) -> None:
+    """One to three CONVs of channels by themselves in a row, now and then with one that sums over channels, in any
+    banks: an accumulator may be read again as soon as it has settled."""
+    window, tile = _window(step, 1)
+    rows, columns = window_shape(step.config.array)
+    window = replace(
+        window,
+        kernel_rows=step.pick(1, rows),
+        kernel_columns=step.pick(1, columns),
+        stride_columns=step.pick(1, 2) if step.pick(0, 3) else step.pick(1, 9),
+        channel_blocks=step.pick(1, 9),
+    )
+    tile = replace(tile, plane_pitch=0)  # only CONVs that sum over channels read other blocks
+    if raster(window, tile)[1] > step.config.line_vectors:
+        tile = replace(tile, output_columns=1)
+    step.load(Buffer.FEATURES, step.base("features"), step.size("features"))
+    step.load(Buffer.WEIGHTS, step.base("weights"), step.size("weights"))
+    step.compute += [window, tile]
+    _configured_output(step)
+    count = step.pick(1, 3)
+    bank = step.pick(0, 1)
+    room = step.size("weights") - step.config.array
+    pixels = tile.output_rows * tile.output_columns
+    for number in range(count):
+        sums_channels = step.pick(0, 3) == 0 and window.channel_blocks * window.kernel_rows * window.kernel_columns <= 8
+        fields = _walk_fields(step, window, tile) | {"bank": bank, "accumulate": int(number > 0)}
+        if sums_channels:
+            step.compute.append(Conv(**fields, weights=step.base("weights")))
+        elif step.pick(0, 5) == 0:
+            step.compute.append(Pool(**fields, reduction=step.pick(0, 1)))
+        else:
+            step.compute.append(Conv(**fields, weights=step.base("weights") + step.pick(0, room), depthwise=1))
+    drained = _walk_fields(step, window, tile) | {"bank": bank, "accumulate": step.pick(0, 1)}
+    step.compute.append(
+        Conv(
+            **drained,
+            weights=step.base("weights") + step.pick(0, room),
+            depthwise=1,
+            drain=1,
+            parameters=step.parameters(),
+            output=step.output(pixels),
+        )
+    )
+
+
 def _pooling(step: _Step) -> None:
     window, tile = _window(step, 1)
     window = replace(window, channel_blocks=step.pick(1, 9))
@@ -257,6 +303,7 @@ def _table(step: _Step) -> None:
 
 STEPS: dict[str, Callable[[_Step], None]] = {
     "convolution": _convolution,
+    "depthwise": _depthwise,
     "pooling": _pooling,
     "addition": _addition,
     "table": _table,

@@ -43,6 +43,7 @@ from isa.pipeline import (
     fill_cycles,
     pass_cycles,
 )
+from isa.walks import window_shape
 from tests.rtl.core_bench import CoreBench, Trace, bench
 
 POOLS = ("tiny", "small")
@@ -81,6 +82,40 @@ def test_a_walk_and_its_drain_take_their_cycles(pool: str, rows: int, columns: i
     end = _walk_end(config, trace.issue(Engine.COMPUTE, 2), kernel * kernel * blocks, pixels)
     assert trace.issue(Engine.LOAD, 0) == end + 1
     assert trace.issue(Engine.SAVE, 0) == end + pixels * drain_groups(config.array, config.lanes) + DRAIN_OVERHEAD
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(("rows", "columns", "stride"), [(1, 1, 1), (1, 2, 1), (4, 9, 1), (3, 6, 2), (2, 1, 3)])
+def test_a_depthwise_conv_reads_its_input_once(pool: str, rows: int, columns: int, stride: int) -> None:
+    config = NAMED_POOLS[pool]
+    kernel = window_shape(config.array)
+    program = [
+        ConfigWindow(kernel_rows=kernel[0], kernel_columns=kernel[1], stride_rows=stride, stride_columns=stride,
+                     channel_blocks=3),
+        ConfigTile(input_rows=6, input_columns=20, output_rows=rows, output_columns=columns),
+        Conv(post_load=1, post_save=1, drain=1, depthwise=1),
+        Load(wait_compute=1), Save(wait_compute=1),
+    ]  # fmt: skip
+    trace = _run(pool, program)
+    pixels = rows * columns
+    positions = ((rows - 1) * stride + kernel[0]) * ((columns - 1) * stride + kernel[1])
+    end = trace.issue(Engine.COMPUTE, 2) + fill_cycles(config.array) + max(config.array, positions + 2)
+    assert trace.issue(Engine.LOAD, 0) == end + 1
+    assert trace.issue(Engine.SAVE, 0) == end + pixels * drain_groups(config.array, config.lanes) + DRAIN_OVERHEAD
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize(("rows", "columns", "kernel"), [(1, 1, 7), (1, 3, 2), (3, 5, 3)])
+def test_a_pool_waits_for_no_weights(pool: str, rows: int, columns: int, kernel: int) -> None:
+    config = NAMED_POOLS[pool]
+    program = [
+        ConfigWindow(kernel_rows=kernel, kernel_columns=kernel, channel_blocks=9),
+        ConfigTile(input_rows=9, input_columns=9, output_rows=rows, output_columns=columns),
+        Pool(post_load=1, reduction=1), Load(wait_compute=1),
+    ]  # fmt: skip
+    trace = _run(pool, program)
+    passes = kernel * kernel * max(3, rows * columns)
+    assert trace.issue(Engine.LOAD, 0) == trace.issue(Engine.COMPUTE, 2) + fill_cycles(config.array) + passes + 1
 
 
 @pytest.mark.parametrize("pool", POOLS)

@@ -1,0 +1,45 @@
+"""The window of a depthwise CONV: R rows of the last C pixels each, from line buffers and shift registers.
+
+    cycle   c             c+1                  c+2
+            position in   its place in the     pixel, the pixels above it and the last C-1 columns are in the array;
+            the walker    lines is read        pixel and pixels above move one line up, columns move one place on
+
+The input comes in raster order, so the pixel one line above is what was written at this place one line ago. A line
+has at least two columns: a place is never read in the cycle in which it is written. What an earlier instruction has
+left in lines and registers meets only weights that are 0, or positions at which nothing is accumulated.
+"""
+
+from __future__ import annotations
+
+from pyrtl import WireVector
+
+from isa.configuration import PoolConfig
+from isa.walks import window_shape
+from rtl.scrubbed import Scrub
+
+
+def line_buffers(
+    config: PoolConfig, scrub: Scrub, pixel: WireVector, place: WireVector, valid: WireVector
+) -> list[WireVector]:
+    """The vectors of the window, row by row; the newest one first.
+
+    `pixel` belongs to the position whose `place` (in its line) and `valid` came two cycles ago.
+    """
+    rows, columns = window_shape(config.array)
+    read_place = scrub.stage(place, "line_place")
+    write_place = scrub.stage(read_place, "written_place")
+    moves = scrub.delay(valid, 2, "line_valid")
+    window: list[WireVector] = []
+    newest = pixel
+    for row in range(rows):
+        if row:
+            line = scrub.memory(8 * config.array, config.line_vectors, f"line_{row}")
+            above = line.read(read_place)
+            line.write(write_place, newest, moves)
+            newest = above
+        vector = newest
+        window.append(vector)
+        for column in range(1, columns):
+            vector = scrub.kept(vector, moves, f"window_{row}_{column}")
+            window.append(vector)
+    return window
