@@ -49,7 +49,7 @@ class LayerWork:
     def bounds(self, config: PoolConfig) -> dict[str, float]:
         """Least cycles by resource."""
         share = (config.host_revolutions - 1) / config.host_revolutions
-        slot = max(config.vectors_per_beat, config.slot_spacing, 2) / share
+        slot = config.beat_spacing / share
         fetched = self.instructions / config.words_per_beat / len(self.cores)
         turns = config.cores / len(self.cores)
         return {

@@ -225,7 +225,7 @@ class _Scheduler:
             emitter.cycle = max(cycle, loaded)
             while load_waiting and load_waiting.position <= number:
                 emitter.load(load_waiting)
-                loaded += load_waiting.region.vectors
+                loaded += -(-load_waiting.region.vectors // self._config.port_vectors)
                 load_waiting = next(loads, None)
             emitter.compute(item)
             cycle = emitter.cycle + item.step.cycles

@@ -309,9 +309,9 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     chunks = reduction_chunks(layer, tile, depth, config)
     if layer.depthwise:
         raster_rows, raster_columns = raster_of_tile(layer, (tile.end_row, tile.end_column), config)
-        cycles_of_chunks = len(chunks) * raster_cycles(config.array, raster_rows * raster_columns)
+        cycles_of_chunks = len(chunks) * raster_cycles(config.slide_cycles, raster_rows * raster_columns)
     elif layer.reduction is None:
-        cycles_of_chunks = depth * taps * pass_cycles(config.array, tile.pixels)
+        cycles_of_chunks = depth * taps * pass_cycles(config.slide_cycles, tile.pixels)
     else:
         cycles_of_chunks = taps * pool_pass_cycles(tile.pixels)
     reduction = cycles_of_chunks + _INSTRUCTION_CYCLES * len(chunks)
@@ -378,6 +378,6 @@ def _slots(extent: tuple[int, int, int], pitches: tuple[int, int], config: PoolC
 
 
 def cycles_per_beat(config: PoolConfig) -> float:
-    """Cycles between two beats of one core: its slots, without the host's; one unpacked vector a cycle at most."""
+    """Cycles between two beats of one core: its slots, without the host's; or the unpacking."""
     share = (config.host_revolutions - 1) / config.host_revolutions if config.host_revolutions > 1 else 1.0
-    return max(config.vectors_per_beat, config.slot_spacing / share)
+    return max(config.vectors_per_beat // config.port_vectors, config.slot_spacing / share)

@@ -48,6 +48,9 @@ class PoolConfig:
     accumulator_pixels: int = _size("pixels in each of the two accumulator banks")
     line_vectors: int = _size("depth of the line buffers: input columns, padding included, of a depthwise CONV")
     lanes: int = _size("bytes that the requantiser and the adder produce in a cycle")
+    port_vectors: int = _size(
+        "vectors that are written from a beat into a buffer, or slide into the array, in a cycle", 1
+    )
     queue_instructions: int = _size("instructions that the queue of one engine holds", 4)
     channel_latency: int = _size("cycles from a request on a channel to its response", 64)
     host_revolutions: int = _size("one revolution of the wheel in this many belongs to the host", 32)
@@ -65,8 +68,8 @@ class PoolConfig:
                 self._fail(field.name, f"is {value!r}; it must be a positive whole number")
         for name in (
             "array", "beat_bytes", "features_vectors", "weights_vectors", "parameters_vectors",
-            "output_vectors", "accumulator_pixels", "line_vectors", "lanes", "queue_instructions", "fetch_beats",
-            "memory_beats", "channels", "cores", "host_revolutions",
+            "output_vectors", "accumulator_pixels", "line_vectors", "lanes", "port_vectors", "queue_instructions",
+            "fetch_beats", "memory_beats", "channels", "cores", "host_revolutions",
         ):  # fmt: skip
             value = getattr(self, name)
             if value & (value - 1):
@@ -81,10 +84,18 @@ class PoolConfig:
             self._fail("beat_bytes", f"is {self.beat_bytes}; a beat holds whole {WORD_BYTES}-byte instructions")
         if self.lanes > self.array:
             self._fail("lanes", f"is {self.lanes}; the array delivers {self.array} channels")
+        if self.port_vectors > min(self.vectors_per_beat, self.array):
+            self._fail(
+                "port_vectors",
+                f"is {self.port_vectors}; a beat holds {self.vectors_per_beat} vectors, a weight tile {self.array}",
+            )
         if self.channel_latency < 64:
             self._fail("channel_latency", f"is {self.channel_latency}; real memory takes at least 64 cycles")
         if self.weights_vectors < self.array:
             self._fail("weights_vectors", "must hold one weight tile (as many vectors as the array is wide)")
+        for name in ("features_vectors", "weights_vectors", "parameters_vectors"):
+            if getattr(self, name) < 2 * self.port_vectors:
+                self._fail(name, f"is {getattr(self, name)}; take at least {2 * self.port_vectors}, twice port_vectors")
         if self.parameters_vectors < PARAMETER_VECTORS:
             self._fail("parameters_vectors", f"must hold one parameter block of {PARAMETER_VECTORS} vectors")
         if self.line_vectors < LEAST_LINE_VECTORS:
@@ -117,6 +128,21 @@ class PoolConfig:
     def slot_spacing(self) -> int:
         """Cycles from one slot of a core to its next (on the next channel)."""
         return self.cores // self.channels
+
+    @property
+    def beat_spacing(self) -> int:
+        """Cycles from one beat that a core loads to its next at least: its slots, and the unpacking of a whole beat."""
+        return max(self.slot_spacing, self.vectors_per_beat // self.port_vectors)
+
+    @property
+    def shows_next_request(self) -> bool:
+        """Whether a core's port shows the next request, too: only so can it use two slots in a row."""
+        return self.beat_spacing == 1
+
+    @property
+    def slide_cycles(self) -> int:
+        """Cycles in which a weight tile slides into the array."""
+        return self.array // self.port_vectors
 
     @property
     def period_cycles(self) -> int:
@@ -180,7 +206,7 @@ NAMED_POOLS: dict[str, PoolConfig] = {
         _named(
             name="single", cores=1, array=64, tenants=1, channels=1, beat_bytes=256, features_vectors=16384,
             weights_vectors=8192, parameters_vectors=512, output_vectors=8192, accumulator_pixels=2048,
-            line_vectors=128, lanes=32, memory_beats=1 << 20,
+            line_vectors=128, lanes=64, port_vectors=4, memory_beats=1 << 20,
         ),
         _named(name="static", **_PAPER),
     )

@@ -14,7 +14,7 @@ ARRIVAL_TO_ISSUE = 1
 ISSUE_TO_REQUEST = 2
 """From the issue of a LOAD to its first beat on the request port, when the port is free."""
 RESPONSE_TO_WRITE = 1
-"""From a response on the port to the write of its first vector; one more vector is written in each cycle."""
+"""From a response on the port to the write of its first vectors; each cycle writes `port_vectors` of them."""
 
 # --- save ----------------------------------------------------------------------------------------------------
 
@@ -56,14 +56,17 @@ def adder_stages(array: int) -> int:
     return -(-levels // ADDER_LEVELS_PER_STAGE)
 
 
-def fill_cycles(array: int) -> int:
-    """Cycles from the issue of a CONV or POOL until its first pass can start: the first weight tile slides in."""
-    return max(array, SETUP_CYCLES)
+def fill_cycles(slide: int) -> int:
+    """Cycles from the issue of a CONV or POOL until its first pass can start: the first weight tile slides in.
+
+    `slide`: cycles in which a tile does so (PoolConfig.slide_cycles).
+    """
+    return max(slide, SETUP_CYCLES)
 
 
-def pass_cycles(array: int, pixels: int) -> int:
-    """Cycles of one pass of a CONV (one kernel tap of one channel block) over so many output pixels."""
-    return max(array, ACCUMULATOR_REUSE, pixels)
+def pass_cycles(slide: int, pixels: int) -> int:
+    """Cycles of one pass of a CONV (a kernel tap of a channel block) over so many output pixels; `slide` as above."""
+    return max(slide, ACCUMULATOR_REUSE, pixels)
 
 
 def pool_pass_cycles(pixels: int) -> int:
@@ -71,9 +74,9 @@ def pool_pass_cycles(pixels: int) -> int:
     return max(ACCUMULATOR_REUSE, pixels)
 
 
-def raster_cycles(array: int, positions: int) -> int:
+def raster_cycles(slide: int, positions: int) -> int:
     """Cycles of the only pass of a depthwise CONV: its last pixel, too, settles before the next pass may read it."""
-    return max(array, positions + ACCUMULATOR_REUSE - 1)
+    return max(slide, positions + ACCUMULATOR_REUSE - 1)
 
 
 def drain_groups(array: int, lanes: int) -> int:

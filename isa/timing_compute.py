@@ -140,7 +140,7 @@ class ComputeTiming:
         """Start the pending walk in `cycle` if nothing holds it back."""
         instruction, issued = pending
         walk, job = self._walk, self._job
-        if cycle < issued + fill_cycles(self.config.array):
+        if cycle < issued + fill_cycles(self.config.slide_cycles):
             return
         if walking and walk is not None and cycle != walk.last:
             return
@@ -195,7 +195,7 @@ class ComputeTiming:
         """First cycle behind `cycle` in which something changes by itself."""
         candidates = [self.queue.next_cycle(cycle), self._job.first, self._job.last + 1, self._job.reads_to + 1]
         if self._pending is not None:
-            candidates.append(self._pending[1] + fill_cycles(self.config.array))
+            candidates.append(self._pending[1] + fill_cycles(self.config.slide_cycles))
         if self._walk is not None:
             candidates += [self._walk.last_pass_from, self._walk.last, self._walk.last + 1]
         later = [each for each in candidates if each is not None and each > cycle]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from isa.configuration import PoolConfig
 from isa.instructions import CoreInstruction, Engine, Load
 from isa.timing_clock import Clock, Phase
 from isa.timing_compute import ComputeTiming
-from isa.timing_memory import NEVER, Beat, LoadTiming, Queue, SaveTiming, Tokens, response_cycles
+from isa.timing_memory import Beat, LoadTiming, Queue, SaveTiming, Tokens, response_cycles
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,13 @@ class CoreTiming:
 
     def __init__(self, config: PoolConfig, clock: Clock, events: CoreEvents) -> None:
         self.config = config
-        self.request: Request | None = None
+        self._requests: deque[Request] = deque()
+        """What is on the port and not yet taken; the first of two, once taken, still fills its place for a cycle."""
+        self._taken: tuple[int, Request] | None = None
+        """The last slot that was used, and its request."""
+        self._port_size = 2 if config.shows_next_request else 1
         self._clock = clock
         self._events = events
-        self._port_free_from = 0
         self._wakes: dict[int, int] = {}
         queues = {
             engine: Queue(lambda cycle, engine=engine: events.credit(engine, cycle + 1))  # type: ignore[misc]
@@ -78,17 +82,24 @@ class CoreTiming:
         self.load.release(cycle)
         self._wake(_LOAD, cycle + 1)
 
+    @property
+    def asks(self) -> bool:
+        """Whether a request waits for a slot."""
+        return bool(self._requests)
+
+    def request(self, cycle: int) -> Request | None:
+        """The request that a slot in `cycle` is for."""
+        return self._requests[0] if self._requests and self._requests[0].since <= cycle else None
+
     def request_taken(self, slot: int) -> None:
-        """The request on the port moves in the slot at cycle `slot`."""
-        request = self.request
-        assert request is not None
-        self.request = None
-        self._port_free_from = slot + 1
+        """That request moves in the slot at cycle `slot`."""
+        request = self._requests.popleft()
+        self._taken = slot, request
         self._wake(_PORT, slot + 1)
         if request.load is not None:
-            self.load.taken(slot, request.beat, request.load)
+            self.load.taken(slot, request.beat, request.load, request.since)
         else:
-            self.save.taken(slot)
+            self.save.taken(slot, request.since)
             due = slot + response_cycles(self.config)
             self._clock.at(due, Phase.ARRIVAL, self._acknowledged)
 
@@ -98,8 +109,8 @@ class CoreTiming:
 
     def _step(self, cycle: int) -> None:
         parts = self._wakes.pop(cycle)
-        if parts & _PORT:
-            self._move_request(cycle)
+        if parts & _PORT and self._move_request(cycle):
+            parts |= _LOAD
         if parts & _COMPUTE:
             self.compute.step(cycle)
             following = self.compute.next_cycle(cycle)
@@ -146,24 +157,30 @@ class CoreTiming:
         if ends is not None:
             self._wake(_SAVE, max(ends, cycle + 1))
 
-    def _move_request(self, cycle: int) -> None:
-        """Fill the port if it is free: writes go first."""
-        if cycle < self._port_free_from:
-            return
-        written = self.save.ready_beat(cycle)
+    def _move_request(self, cycle: int) -> bool:
+        """Fill the port if it has room: writes go first. Whether the last beat of a LOAD has moved."""
+        shown = list(self._requests)
+        if self._taken is not None and self._taken[0] == cycle:
+            shown.append(self._taken[1])
+        if len(shown) == self._port_size:
+            return False
+        may_write = all(request.load is not None for request in shown)
+        written = self.save.ready_beat(cycle) if may_write else None
+        ends_load = False
         if written is not None:
             self.save.moved(cycle)
             self._after_save(cycle)
-            self.request = Request(written, cycle + 1, None)
+            self._requests.append(Request(written, cycle + 1, None))
         else:
             read = self.load.ready_beat(cycle)
             if read is None:
                 ready = self.load.ready_from()
                 if ready is not None and ready > cycle:
                     self._wake(_PORT, ready)
-                return
-            self.request = Request(read, cycle + 1, self.load.moved(cycle))
-            if self.load.ready_from() is None:
-                self._wake(_LOAD, cycle + 1)
-        self._port_free_from = NEVER
+                return False
+            self._requests.append(Request(read, cycle + 1, self.load.moved(cycle)))
+            ends_load = self.load.ready_from() is None
+        if self._port_size > 1:
+            self._wake(_PORT, cycle + 1)
         self._events.request(cycle + 1)
+        return ends_load

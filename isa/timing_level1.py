@@ -93,16 +93,16 @@ class TenantTiming:
             return
         self._armed[core] = None
         _, channel = self._next_slot(core, cycle)
-        request = self.cores[core].request
+        request = self.cores[core].request(cycle)
         if self._fetches(cycle, channel):
             self._fetched_at = cycle
             self._next_request += 1
             jumps = self._jumps
             due = cycle + response_cycles(self.config)
             self.clock.at(due, Phase.ARRIVAL, lambda now: self._beat_arrives(now, jumps))
-        elif request is not None and request.since <= cycle and request.beat.address % self.config.channels == channel:
+        elif request is not None and request.beat.address % self.config.channels == channel:
             self.cores[core].request_taken(cycle)
-        if self._wants_fetch() or self.cores[core].request is not None:
+        if self._wants_fetch() or self.cores[core].asks:
             self._arm(core, cycle + 1)
 
     def _wants_fetch(self) -> bool:

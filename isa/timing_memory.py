@@ -30,7 +30,7 @@ from isa.pipeline import (
 NEVER = 1 << 62
 """A cycle that does not come."""
 
-MINIMUM_SLOT_SPACING = 2
+TAKEN_TO_NEXT = 2
 """A core sees that its request was taken one cycle after the slot, and presents the next one a cycle later."""
 
 
@@ -154,7 +154,6 @@ class LoadTiming:
         self._free_from = 0
         self._spaced_from = 0
         self._active_from = 0
-        self._moved_at = 0
         self._released: int | None = None
 
     def release(self, cycle: int) -> None:
@@ -196,22 +195,24 @@ class LoadTiming:
         return None if self._beat is None else max(self._holds_from, self._spaced_from)
 
     def moved(self, cycle: int) -> Load:
-        """The beat has moved to the port in `cycle`: hold the next one."""
+        """The beat has moved to the port in `cycle`: hold the next one, or let the next instruction issue."""
         load = self._load
         assert load is not None
         self._beat = next(self._beats, None)
         self._holds_from = cycle + 1
-        self._moved_at = cycle
         if self._beat is None:
-            self._free_from = cycle + 1
+            self._free_from = cycle
             self.busy.append((self._active_from, cycle + 1))
         return load
 
-    def taken(self, slot: int, beat: Beat, load: Load) -> None:
-        """The port's read was taken in the slot at `slot`."""
-        self._spaced_from = slot + 1 + max(0, self.config.vectors_per_beat - MINIMUM_SLOT_SPACING)
-        last_write = slot + response_cycles(self.config) + RESPONSE_TO_WRITE + beat.vectors - 1
-        self.busy.append((self._moved_at + 1, last_write + 1))
+    def taken(self, slot: int, beat: Beat, load: Load, since: int) -> None:
+        """The port's read, visible there since cycle `since`, was taken in the slot at `slot`."""
+        pause = self.config.vectors_per_beat // self.config.port_vectors - TAKEN_TO_NEXT
+        if pause > 0:
+            self._spaced_from = slot + 1 + pause
+        last_write = slot + response_cycles(self.config) + RESPONSE_TO_WRITE
+        last_write += (beat.vectors - 1) // self.config.port_vectors
+        self.busy.append((since, last_write + 1))
         if beat.last and load.post_compute:
             self._to_compute.give(last_write)
 
@@ -242,7 +243,6 @@ class SaveTiming:
         self._quiet_from = 0
         """First cycle in which neither a beat nor an acknowledgement is under way."""
         self._raised_at: int | None = None
-        self._moved_at = 0
 
     def try_issue(self, cycle: int, waited_for_sync: int) -> int | None:
         """Issue the head in `cycle` if nothing keeps it: the cycle of sync_local on the port, 0 without it.
@@ -292,7 +292,6 @@ class SaveTiming:
         self.busy.append((self._complete[0], cycle + 1))
         self._complete = None
         self._unacknowledged += 1
-        self._moved_at = cycle
         self._reads_from = max(self._reads_from, cycle)
         if self._held is not None:
             self._completes(cycle + 1, self._held)
@@ -333,9 +332,9 @@ class SaveTiming:
             else:
                 self._reads_from += 1
 
-    def taken(self, slot: int) -> None:
-        """The port's write was taken in the slot at `slot`."""
-        self.busy.append((self._moved_at + 1, slot + response_cycles(self.config) + 1))
+    def taken(self, slot: int, since: int) -> None:
+        """The port's write, visible there since cycle `since`, was taken in the slot at `slot`."""
+        self.busy.append((since, slot + response_cycles(self.config) + 1))
 
     def acknowledged(self, cycle: int) -> None:
         """An acknowledgement is on the core's port in `cycle`."""

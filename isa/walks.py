@@ -63,5 +63,5 @@ def passes(config: PoolConfig, window: ConfigWindow, tile: ConfigTile, instructi
         return Passes(taps, pool_pass_cycles(pixels), pixels)
     if instruction.depthwise:
         rows, columns = raster(window, tile)
-        return Passes(1, raster_cycles(config.array, rows * columns), rows * columns)
-    return Passes(window.channel_blocks * taps, pass_cycles(config.array, pixels), pixels)
+        return Passes(1, raster_cycles(config.slide_cycles, rows * columns), rows * columns)
+    return Passes(window.channel_blocks * taps, pass_cycles(config.slide_cycles, pixels), pixels)

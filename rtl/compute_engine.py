@@ -14,11 +14,12 @@ When the instruction at the head of the queue issues (u: the first cycle in whic
 
 When the pending CONV or POOL starts (s; its first pixel is in the walker at c = s+1):
 
-    s >= u + max(A, 3); the walker is idle, or s is the last cycle of its last pass; no bank waits for hand-over,
-    unless it is handed over at s; the instruction's own bank is neither being drained nor handed over at s.
+    s >= u + max(A/W, 3), W vectors of a weight tile sliding in per cycle; the walker is idle, or s is the last cycle of
+    its last pass; no bank waits for hand-over, unless it is handed over at s; the instruction's own bank is neither
+    being drained nor handed over at s.
 
-It then walks K = blocks * kernel rows * kernel columns passes of Q = max(P, A, 3) cycles each (POOL: one block,
-max(P, 3) cycles; a depthwise CONV: one pass of max(N + 2, A) cycles over N input positions): its last cycle is
+It then walks K = blocks * kernel rows * kernel columns passes of Q = max(P, A/W, 3) cycles each (POOL: one block,
+max(P, 3) cycles; a depthwise CONV: one pass of max(N + 2, A/W) cycles over N input positions): its last cycle is
 e = c + K * Q - 1. At e it gives `post_load`. If it drains, its bank is handed over at x = e, or,
 if the drain is busy, in the first cycle x > e in which it is idle. For the drain see rtl/drain.py.
 """
@@ -49,6 +50,7 @@ from isa.pipeline import DRAIN_SETUP, adder_stages
 from isa.registers import Fault
 from isa.walks import window_shape
 from rtl.accumulators import Accumulation, accumulators
+from rtl.banked_memory import BankedMemory, stepped
 from rtl.drain import HandOver, drain_job, drain_results
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
@@ -67,9 +69,9 @@ _ALL = (Conv, Pool, Add, Lookup)
 class ComputeBuffers:
     """The memories that the compute engine reads or writes; their other ports belong to load and save."""
 
-    features: Memory
-    weights: Memory
-    parameters: Memory
+    features: BankedMemory
+    weights: BankedMemory
+    parameters: BankedMemory
     output: Memory
 
 
@@ -290,7 +292,7 @@ def _array(
 
     tile = _weight_fetch(config, scrub, buffers.weights, window, walker, word, issues_walk, is_pool, is_depthwise)
     swaps = scrub.stage(walker.is_first_cycle, "swaps")
-    rows = weight_tile(scrub, config.array, tile.vector, tile.slides, swaps)
+    rows = weight_tile(scrub, config.array, tile.vectors, tile.slides, swaps)
     return _Sums(
         values=mac_array(scrub, pixel, places, sees_places, rows), features=features, weights_overrun=tile.overrun
     )
@@ -298,7 +300,7 @@ def _array(
 
 @dataclass(frozen=True)
 class _Fetch:
-    vector: WireVector
+    vectors: list[WireVector]
     slides: WireVector
     overrun: Register
 
@@ -306,7 +308,7 @@ class _Fetch:
 def _weight_fetch(
     config: PoolConfig,
     scrub: Scrub,
-    weights: Memory,
+    weights: BankedMemory,
     window: WindowSettings,
     walker: Walker,
     word: WireVector,
@@ -314,28 +316,33 @@ def _weight_fetch(
     is_pool: WireVector,
     is_depthwise: WireVector,
 ) -> _Fetch:
-    """Reads the tile for the upcoming pass: A cycles from the cycle behind the issue, or behind the start of the pass
-    before. For POOL it makes the identity instead, once; for a depthwise CONV it makes vectors 0 that are no taps."""
+    """Reads the tile for the upcoming pass, W vectors a cycle, from the cycle behind the issue, or behind the start of
+    the pass before. For POOL it makes the identity instead, once; for a depthwise CONV vectors 0 that are no taps."""
+    width, steps = config.port_vectors, config.slide_cycles
     begins = issues_walk | walker.fetches
-    place = scrub.register(max(1, log2(config.array)), "fetched_vector")
+    place = scrub.register(max(1, log2(steps)), "fetched_vectors")
     fetching = scrub.register(1, "fetching")
-    is_last = place == config.array - 1
+    is_last = place == steps - 1
     scrub.load(fetching, begins | (fetching & ~is_last))
     scrub.load(place, select(begins, Const(0, len(place)), resized(place + fetching, len(place))))
     makes_identity = scrub.kept(is_pool, issues_walk, "makes_identity")
     index = scrub.register(BUFFER_INDEX_BITS + 1, "weights_index")
     first = field(word, Conv, "weights").zero_extended(len(index))
-    scrub.load(index, select(issues_walk, first, resized(index + fetching, len(index))))
+    scrub.load(index, select(issues_walk, first, select(fetching, (index + width)[: len(index)], index)))
 
     overrun = scrub.register(1, "weights_overrun")
-    scrub.load(overrun, overrun | (fetching & ~makes_identity & (index >= config.weights_vectors)))
+    scrub.load(overrun, overrun | (fetching & ~makes_identity & (index > config.weights_vectors - width)))
     slides = scrub.stage(fetching, "slides")
-    data = weights.read(index)
-    identity = identity_vector(config.array, scrub.stage(place, "slid_vector"))
-    is_tap = scrub.stage(mux(place, *_taps(config, window)), "is_tap")
-    clears = scrub.kept(is_depthwise, issues_walk, "clears_no_taps") & ~is_tap
-    read = select(clears, Const(0, len(data)), data)
-    return _Fetch(vector=select(makes_identity, identity, read), slides=slides, overrun=overrun)
+    taps, slid = _taps(config, window), scrub.stage(place, "slid_vectors")
+    is_window = scrub.kept(is_depthwise, issues_walk, "clears_no_taps")
+    vectors = []
+    for number, data in enumerate(weights.read_words(index)):
+        its_taps = taps[number::width]
+        is_tap = scrub.stage(mux(place, *its_taps) if steps > 1 else its_taps[0], f"is_tap_{number}")
+        read = select(is_window & ~is_tap, Const(0, len(data)), data)
+        identity = identity_vector(config.array, stepped(slid, width, number))
+        vectors.append(select(makes_identity, identity, read))
+    return _Fetch(vectors=vectors, slides=slides, overrun=overrun)
 
 
 def _taps(config: PoolConfig, window: WindowSettings) -> list[WireVector]:

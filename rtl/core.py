@@ -24,12 +24,13 @@ from pyrtl import WireVector, concat_list
 
 from isa.configuration import PoolConfig
 from isa.instructions import OPCODE_BITS, Buffer, Engine
+from rtl.banked_memory import BankedMemory, narrowed
 from rtl.compute_engine import ComputeBuffers, ComputeEngine, compute_engine
 from rtl.core_ports import ENGINE_COUNT, core_ports
 from rtl.instruction_fields import word_bits
 from rtl.instruction_queue import QueueHead, instruction_queue
 from rtl.load_engine import LoadEngine, buffer_depths, load_engine
-from rtl.request_port import Request, port_is_free, request_port
+from rtl.request_port import Request, request_port
 from rtl.result_path import TableWrite
 from rtl.save_engine import SaveEngine, save_engine
 from rtl.scrubbed import Memory, Scrub
@@ -59,15 +60,14 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
             (Engine.SAVE, Engine.COMPUTE),
         )
     }
-    buffers: dict[Buffer, Memory] = {
-        buffer: scrub.memory(8 * config.array, depth, buffer.name.lower())
+    buffers: dict[Buffer, BankedMemory] = {
+        buffer: BankedMemory(scrub, 8 * config.array, depth, buffer.name.lower(), config.port_vectors)
         for buffer, depth in buffer_depths(config).items()
         if buffer is not Buffer.TABLE
     }
     output = scrub.memory(8 * config.array, config.output_vectors, "output")
 
-    request_valid = scrub.register(1, "request_valid")
-    read_moves, read_taken, waits_for_sync = WireVector(1), WireVector(1), WireVector(1)
+    read_moves, read_taken, write_may_move, waits_for_sync = (WireVector(1) for _ in range(4))
     with pyrtl.name_scope("load"):
         load = load_engine(
             config,
@@ -82,8 +82,8 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
             tokens[Engine.LOAD, Engine.COMPUTE],
         )
     for buffer, memory in buffers.items():
-        memory.write(load.write_index, load.write_data, load.writes[buffer])
-    table = TableWrite(valid=load.writes[Buffer.TABLE], index=load.write_index, byte=load.write_data[:8])
+        memory.write(load.bank_writes, load.writes[buffer])
+    table = TableWrite(valid=load.writes[Buffer.TABLE], banks=narrowed(load.bank_writes, 8))
     with pyrtl.name_scope("compute"):
         compute = compute_engine(
             config,
@@ -102,15 +102,15 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
             scrub,
             heads[Engine.SAVE],
             output,
-            port_is_free(request_valid, inputs["request_taken"]),
+            write_may_move,
             inputs["write_acknowledged"],
             waits_for_sync,
             tokens[Engine.COMPUTE, Engine.SAVE],
             tokens[Engine.SAVE, Engine.COMPUTE],
         )
     port = request_port(
+        config,
         scrub,
-        request_valid,
         inputs["request_taken"],
         Request(load.request_valid, load.request_address, load.request_instruction),
         Request(save.request_valid, save.request_address, save.request_instruction),
@@ -119,6 +119,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     )
     read_moves <<= port.read_moves
     read_taken <<= port.read_taken
+    write_may_move <<= port.write_may_move
     waits_for_sync <<= load.waits_for_sync
 
     engines: dict[Engine, LoadEngine | ComputeEngine | SaveEngine] = {
@@ -172,7 +173,7 @@ def _queue(
         )
 
 
-def _compute_buffers(buffers: Mapping[Buffer, Memory], output: Memory) -> ComputeBuffers:
+def _compute_buffers(buffers: Mapping[Buffer, BankedMemory], output: Memory) -> ComputeBuffers:
     return ComputeBuffers(
         features=buffers[Buffer.FEATURES],
         weights=buffers[Buffer.WEIGHTS],

@@ -34,6 +34,8 @@ def beat_address_bits(config: PoolConfig) -> int:
 def core_ports(config: PoolConfig) -> CorePorts:
     """The ports of a core of this pool."""
     beat_bits = 8 * config.beat_bytes
+    request = {"valid": 1, "write": 1, "address": beat_address_bits(config), "instruction": INSTRUCTION_ADDRESS_BITS}
+    following = {f"request_next_{name}": bits for name, bits in request.items()} if config.shows_next_request else {}
     return CorePorts(
         inputs={
             "instruction_valid": 1,
@@ -49,12 +51,10 @@ def core_ports(config: PoolConfig) -> CorePorts:
         },
         outputs={
             "credit": ENGINE_COUNT,
-            "request_valid": 1,
-            "request_write": 1,
-            "request_address": beat_address_bits(config),
+            **{f"request_{name}": bits for name, bits in request.items()},
             "request_data": beat_bits,
             "request_strobe": config.vectors_per_beat,
-            "request_instruction": INSTRUCTION_ADDRESS_BITS,
+            **following,
             "sync_local": 1,
             "fault_valid": 1,
             "fault_cause": FAULT_CAUSE_BITS,

@@ -34,10 +34,11 @@ from isa.configuration import PoolConfig
 from isa.instructions import PARAMETER_VECTORS, Add, Lookup
 from isa.pipeline import DRAIN_SETUP, add_cycles, drain_groups
 from rtl.accumulators import ACCUMULATOR_BITS, DrainRead
+from rtl.banked_memory import BankedMemory
 from rtl.instruction_fields import field, is_kind
 from rtl.mac_array import slices
 from rtl.result_path import Clipping, GroupMark, LaneInputs, ResultVector, TableWrite, result_path
-from rtl.scrubbed import Memory, Scrub, log2, resized
+from rtl.scrubbed import Scrub, log2, resized
 
 _OPERANDS = (Add, Lookup)
 
@@ -221,7 +222,7 @@ def drain_results(
     sequence: Sequence,
     word: list[WireVector],
     features: WireVector,
-    parameters: Memory,
+    parameters: BankedMemory,
     factors: Mapping[str, WireVector],
     table: TableWrite,
 ) -> ResultVector:

@@ -5,17 +5,17 @@
                       +-> outstanding queue -> unpacker <- response port
                                                   +-> features | weights | parameters | table
 
-A beat of N vectors, the first LOAD of an idle engine, the port free, its slot at t:
+A beat of N vectors, W of which are written in a cycle; the first LOAD of an idle engine, the port free, its slot at t:
 
-    cycle   u       u+1                        u+2       t   t+1             r = t+L+3   r+1 .. r+N    r+N+1
-            issues  generator holds the beat;  request       request_taken   response    vector i is   a token is
-                    it moves to the port and   visible       visible         visible     written at    visible
-                    to the outstanding queue                                             r+1+i
+    cycle   u       u+1                        u+2       t   t+1             r = t+L+3   r+1 .. r+C     r+C+1
+            issues  generator holds the beat;  request       request_taken   response    vector i is    a token is
+                    it moves to the port and   visible       visible         visible     written at     visible;
+                    to the outstanding queue                                             r+1+i/W        C = ceil(N/W)
 
-- A beat moves to the port in a cycle x in which the port is free (no request, or `request_taken` is visible), the
-  save engine has none ready, and the last read was taken V cycles before the new request is visible: with
-  `request_taken` of a read visible at y, x >= y + V - 2. The request is visible at x+1.
-- The generator holds the next beat at x+1. Behind the last beat the next instruction issues at x+1 or later.
+- A beat moves to the port in a cycle x in which the port has room, no write goes first (rtl/request_port.py), and the
+  last read was taken V/W cycles before the new request is visible: with `request_taken` of a read visible at y,
+  x >= y + V/W - 2. The request is visible at x+1.
+- The generator holds the next beat at x+1. The next instruction issues at x, when the last beat moves, or later.
 - CONFIG_LOAD and SYNC_WAIT occupy the engine in their issue cycle only; SYNC_WAIT issues at s+1 at the earliest if
   sync_global is visible at s.
 - A beat any of whose vectors lies behind the end of its buffer is not presented: the fault is on the port one cycle
@@ -40,6 +40,7 @@ from isa.instructions import (
     SyncWait,
 )
 from isa.registers import Fault
+from rtl.banked_memory import BankWrite, bank_writes
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.scrubbed import Scrub, drive, log2, resized
@@ -61,8 +62,7 @@ def buffer_depths(config: PoolConfig) -> dict[Buffer, int]:
 
 def outstanding_beats(config: PoolConfig) -> int:
     """Depth of the outstanding queue: all reads in flight, the one on the port, and a margin."""
-    spacing = max(2, config.slot_spacing, config.vectors_per_beat)
-    return 1 << ((config.channel_latency + 8) // spacing + 3).bit_length()
+    return 1 << ((config.channel_latency + 8) // config.beat_spacing + 3).bit_length()
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class LoadEngine:
     """Beat address."""
     request_instruction: WireVector
     writes: dict[Buffer, WireVector]
-    """One bit per buffer: a vector is written in this cycle."""
-    write_index: WireVector
-    write_data: WireVector
+    """One bit per buffer: vectors of it are written in this cycle."""
+    bank_writes: list[BankWrite]
+    """What is written into each of its banks."""
     waits_for_sync: WireVector
     """SYNC_WAIT issues in this cycle."""
     is_busy: WireVector
@@ -116,15 +116,17 @@ def load_engine(
     waits = field(head.word, Load, "wait_compute")
     is_released = scrub.register(1, "sync_pending")
     may = (is_load & (~waits | from_compute.available)) | (is_wait & is_released) | is_config
-    issues = head.valid & ~active & ~halted & may
+    ends = WireVector(1)
+    issues = head.valid & (~active | ends) & ~halted & may
     starts = issues & is_load
     drive(from_compute.taken, starts & waits)
     pitches = settings(scrub, head.word, ConfigLoad, issues & is_config)
     takes_sync = issues & is_wait
     scrub.load(is_released, sync_global | (is_released & ~takes_sync))
 
-    # Beats.
+    # Beats. While the last one moves, the next instruction may issue.
     address, beat = _beat_generator(config, scrub, head.word, starts, request_moves, active, pitches)
+    ends <<= request_moves & beat.last
     buffer = scrub.kept(field(head.word, Load, "buffer"), starts, "buffer")
     posts = scrub.kept(field(head.word, Load, "post_compute"), starts, "posts")
     instruction = scrub.kept(head.address, starts, "instruction")
@@ -153,8 +155,7 @@ def load_engine(
         request_address=address[log2(config.vectors_per_beat) :],
         request_instruction=instruction,
         writes={name: write.valid & (write.buffer == int(name)) for name in Buffer},
-        write_index=write.index,
-        write_data=write.data,
+        bank_writes=write.banks,
         waits_for_sync=takes_sync,
         is_busy=active | write.is_busy,
         faults=faults,
@@ -171,7 +172,7 @@ def _any_buffer(config: PoolConfig, buffer: WireVector, behind: WireVector) -> W
 
 def _read_spacing(config: PoolConfig, scrub: Scrub, read_taken: WireVector) -> WireVector:
     """Whether a read may move to the port: its slot is then V cycles behind the last one at least."""
-    pause = config.vectors_per_beat - 2
+    pause = config.vectors_per_beat // config.port_vectors - 2
     if pause <= 0:
         return Const(1, 1)
     wait = scrub.register(max(1, (pause - 1).bit_length()), "spacing")
@@ -236,8 +237,7 @@ def _beat_generator(
 class _BufferWrite:
     valid: WireVector
     buffer: WireVector
-    index: WireVector
-    data: WireVector
+    banks: list[BankWrite]
     posts: WireVector
     instruction: WireVector
     is_busy: WireVector
@@ -255,8 +255,8 @@ def _unpacker(
     posts: WireVector,
     instruction: WireVector,
 ) -> _BufferWrite:
-    """Queues what it is told about each beat, and writes the vectors of each response, one per cycle."""
-    vector_bits = 8 * config.array
+    """Queues what it is told about each beat, and writes the vectors of each response, `port_vectors` per cycle."""
+    vector_bits, width = 8 * config.array, config.port_vectors
     fields = [buffer, index, beat.lane, beat.count_minus_one, posts, instruction]
     memory = scrub.memory(sum(len(wire) for wire in fields), outstanding_beats(config), "outstanding")
     write_pointer = scrub.register(memory.address_bits, "outstanding_write")
@@ -275,22 +275,23 @@ def _unpacker(
     place = scrub.register(len(index), "unpack_index")
     left = scrub.register(len(new_count), "unpack_left")
     data = scrub.register(len(response_data), "unpack_data")
-    is_last = left == 0
+    is_last = left < width
 
     aligned = response_data
     for place_bit in range(log2(config.vectors_per_beat)):
         aligned = select(new_lane[place_bit], _lower(aligned, vector_bits << place_bit), aligned)
-    moved = _lower(data, vector_bits) if config.vectors_per_beat > 1 else data
+    moved = _lower(data, width * vector_bits) if config.vectors_per_beat > width else data
     scrub.load(is_unpacking, response_valid | (is_unpacking & ~is_last))
-    scrub.load(place, select(response_valid, new_index, (place + 1)[: len(place)]))
-    scrub.load(left, select(response_valid, new_count, select(is_last, left, (left - 1)[: len(left)])))
+    scrub.load(place, select(response_valid, new_index, (place + width)[: len(place)]))
+    scrub.load(left, select(response_valid, new_count, select(is_last, left, (left - width)[: len(left)])))
     scrub.load(data, select(response_valid, aligned, moved))
+    words = [data[number * vector_bits : (number + 1) * vector_bits] for number in range(width)]
+    enables = [left >= number if number else Const(1, 1) for number in range(width)]
     kept_posts = scrub.kept(new_posts, response_valid, "unpack_posts")
     return _BufferWrite(
         valid=is_unpacking,
         buffer=scrub.kept(new_buffer, response_valid, "unpack_buffer"),
-        index=place[:BUFFER_INDEX_BITS],
-        data=data[:vector_bits],
+        banks=bank_writes(place[:BUFFER_INDEX_BITS], words, enables),
         posts=is_unpacking & is_last & kept_posts,
         instruction=scrub.kept(new_instruction, response_valid, "unpack_instruction"),
         is_busy=is_unpacking | (write_pointer != read_pointer),

@@ -1,9 +1,9 @@
 """The MAC array: A x A int8 multipliers, weight-stationary, and its double-buffered weight tile.
 
     cycle   w               w+1               c+1        c+2                 c+3        c+3+T
-            weights vector  slides into the   tiles      pixel and current   products   sums of A products
-            is read         next tile         are        tile are in the                (T stages of adders)
-                                              swapped    array
+            W weight        they slide into   tiles      pixel and current   products   sums of A products
+            vectors are     the next tile     are        tile are in the                (T stages of adders)
+            read                              swapped    array
 
 Vector k of a tile holds the weights of input channel k, byte o those of output channel o. All A x A multipliers see
 the same pixel in the same cycle: channel k goes to the multipliers of row k. In a depthwise CONV vector k of the tile
@@ -24,19 +24,19 @@ _PRODUCT_BITS = 16
 
 
 def weight_tile(
-    scrub: Scrub, array: int, vector: WireVector, slides: WireVector, swaps: WireVector
+    scrub: Scrub, array: int, vectors: list[WireVector], slides: WireVector, swaps: WireVector
 ) -> list[WireVector]:
     """The current tile: for each input channel, A weights of 16 bits (sign-extended, so that a multiplier is one `*`).
 
-    `slides`: the vector enters the next tile; after A of them it is complete. `swaps`: it becomes the current one.
-    A vector may slide in while the tiles are swapped.
+    `slides`: the W vectors enter the next tile, in which all others move up by W; after A / W times it is complete.
+    `swaps`: it becomes the current one. Vectors may slide in while the tiles are swapped.
     """
-    entering: WireVector = _sign_extended_bytes(vector)
+    entering = [_sign_extended_bytes(vector) for vector in vectors]
     rows: list[WireVector] = []
     for row in reversed(range(array)):
-        next_row = scrub.kept(entering, slides, f"next_weights_{row}")
+        next_row = scrub.kept(entering.pop(), slides, f"next_weights_{row}")
         rows.insert(0, scrub.kept(next_row, swaps, f"weights_{row}"))
-        entering = next_row
+        entering.insert(0, next_row)
     return rows
 
 

@@ -153,9 +153,14 @@ def shell(
 
 
 def pending_request(ports: Mapping[str, WireVector], taken: WireVector) -> dict[str, WireVector]:
-    """The request ports of one core; what has been taken is still on them while `taken` shows it."""
-    names = [name for name in ports if name.startswith("request_")]
-    return {name: ports[name] & ~taken if name == "request_valid" else ports[name] for name in names}
+    """The request of one core, by the names of its ports; while `taken` shows, the first one there is gone already."""
+    requests = {name: wire for name, wire in ports.items() if name.startswith("request_") and "next" not in name}
+    if "request_next_valid" not in ports:
+        return requests | {"request_valid": requests["request_valid"] & ~taken}
+    following = {name: ports[f"request_next_{name}"] for name in ("valid", "write", "address", "instruction")}
+    return requests | {
+        f"request_{name}": pyrtl.select(taken, wire, requests[f"request_{name}"]) for name, wire in following.items()
+    }
 
 
 def access_faults(tenant: int, violations: Sequence[Violation]) -> list[FaultSource]:

@@ -19,6 +19,7 @@ from isa.configuration import PoolConfig
 from isa.instructions import TABLE_VECTORS
 from isa.pipeline import LANE_LATENCY, RESULT_TO_WRITE
 from rtl.adder import ADDER_LATENCY, adder_constants, adder_lane
+from rtl.banked_memory import BankedMemory, BankWrite
 from rtl.requantiser import REQUANTISER_LATENCY, requantiser_lane
 from rtl.scrubbed import Scrub
 
@@ -57,11 +58,10 @@ class LaneInputs:
 
 @dataclass(frozen=True)
 class TableWrite:
-    """The load engine's write into the table: byte 0 of a vector."""
+    """The load engine's write into the table: byte 0 of each vector."""
 
     valid: WireVector
-    index: WireVector
-    byte: WireVector
+    banks: list[BankWrite]
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def result_path(
 
     final = []
     for lane, byte in enumerate(results):
-        memory = scrub.memory(8, TABLE_VECTORS, f"table_{lane}")
-        memory.write(table.index, table.byte, table.valid)
+        memory = BankedMemory(scrub, 8, TABLE_VECTORS, f"table_{lane}", config.port_vectors)
+        memory.write(table.banks, table.valid)
         final.append(select(uses_table, memory.read(byte), scrub.stage(byte, f"plain_{lane}")))
 
     valid, ends_vector, ends_job = marks[0], marks[1], marks[2]

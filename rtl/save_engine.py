@@ -8,8 +8,8 @@ A beat of N vectors, the first SAVE of an idle engine, the port free:
             issues  vector i is read   and enters the beat     the beat is complete   request visible
                     at u+1+i           one cycle later         and moves to the port
 
-- A complete beat moves to the port in a cycle x in which the port is free (no request, or `request_taken` is
-  visible); writes go before reads. While it cannot, the whole pipeline stands still, its next vector waiting in
+- A complete beat moves to the port in a cycle x in which the port has room for a write (rtl/request_port.py);
+  writes go before reads. While it cannot, the whole pipeline stands still, its next vector waiting in
   the vector register: the beat that follows is complete N cycles after x at the earliest (x' >= x + N).
 - Beats end with the beat in memory and with the row. Without such a stop one vector is read per cycle, across rows
   and across SAVEs: behind the read of its last vector, at c, the next instruction issues at c+1 or later; the
@@ -69,7 +69,7 @@ class _Vector:
 
 def writes_in_flight(config: PoolConfig) -> int:
     """Writes that can be unacknowledged at a time."""
-    return (config.channel_latency + 8) // max(2, config.slot_spacing) + 3
+    return (config.channel_latency + 8) // config.slot_spacing + 3
 
 
 def save_engine(
@@ -77,13 +77,14 @@ def save_engine(
     scrub: Scrub,
     head: QueueHead,
     output: Memory,
-    port_is_free: WireVector,
+    may_move: WireVector,
     acknowledged: WireVector,
     waits_for_sync: WireVector,
     from_compute: Tokens,
     to_compute: Tokens,
 ) -> SaveEngine:
-    """The save engine of one core. `waits_for_sync`: SYNC_WAIT issues in this cycle."""
+    """The save engine of one core. `may_move`: its request, if it has one, moves to the port; `waits_for_sync`:
+    SYNC_WAIT issues in this cycle."""
     halted, is_drained = WireVector(1), WireVector(1)
     active = scrub.register(1, "generating")
 
@@ -102,7 +103,7 @@ def save_engine(
 
     # Vectors: the generator steps, and everything behind it, unless a complete beat cannot leave.
     is_complete = scrub.register(1, "complete")
-    flows = ~is_complete | port_is_free
+    flows = ~is_complete | may_move
     index = scrub.register(_INDEX_BITS, "index")
     overruns = active & (index >= config.output_vectors)
     steps = active & flows & ~overruns & ~halted
@@ -126,7 +127,7 @@ def save_engine(
     scrub.load(is_complete, select(flows, vector.valid & vector.last, is_complete))
     collected, strobe = _collected_beat(config, scrub, vector, data, flows)
     inserts = vector.valid & flows
-    moves = is_complete & port_is_free
+    moves = is_complete & may_move
 
     # Acknowledgements and barriers.
     count_bits = writes_in_flight(config).bit_length()

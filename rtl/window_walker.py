@@ -9,10 +9,10 @@ goes over the *raster*: all padded input, pixel by pixel; an output pixel is com
                     column       address    is ready         starts        buffer is read
                     are added
 
-- The first pass of an instruction starts at s >= u + max(A, 3), when its first weight tile has slid in, and when
+- The first pass of an instruction starts at s >= u + max(A/W, 3), when its first weight tile has slid in, and when
   nothing else holds it back (see rtl/compute_engine.py).
-- A pass of P pixels takes max(P, A, 3) cycles (POOL: max(P, 3), it waits for no weights); the next one starts in the
-  last cycle of the one before: no bubble. The raster of N positions takes max(N + 2, A) cycles, for its last pixel
+- A pass of P pixels takes max(P, A/W, 3) cycles (POOL: max(P, 3), it waits for no weights); the next one starts in the
+  last cycle of the one before: no bubble. The raster of N positions takes max(N + 2, A/W) cycles, for its last pixel
   may be read again 3 cycles later only.
 - Pixel p of a pass is in the walker at c+p. Coordinates outside the input tile read nothing: `is_inside` is 0.
 - A fault of an instruction comes while it walks: in its first cycle, if pixels exceed the accumulators, outputs or
@@ -109,7 +109,7 @@ def window_settings(
     values |= {name: value_of(register, ConfigTile, name) for name, register in tile.items()}
     columns = values["input_columns"]
     pixels = scrub.stage(values["output_rows"] * values["output_columns"], "pixels")
-    bits = max(pass_cycles(config.array, 1), config.accumulator_pixels).bit_length()
+    bits = max(pass_cycles(config.slide_cycles, 1), config.accumulator_pixels).bit_length()
 
     def length_left(shortest: int) -> WireVector:
         length = select(pixels > shortest, resized(pixels, bits), Const(shortest, bits))
@@ -137,7 +137,7 @@ def window_settings(
         row_step=scrub.stage(values["stride_rows"] * columns, "row_step"),
         tap_row_step=scrub.stage(values["dilation_rows"] * columns, "tap_row_step"),
         pixels=pixels,
-        pass_left=scrub.stage(length_left(pass_cycles(config.array, 1)), "pass_length_left"),
+        pass_left=scrub.stage(length_left(pass_cycles(config.slide_cycles, 1)), "pass_length_left"),
         pool_pass_left=scrub.stage(length_left(pool_pass_cycles(1)), "pool_pass_length_left"),
         raster_rows_left=scrub.stage(raster_rows_left, "raster_rows_left"),
         raster_columns_left=scrub.stage(raster_columns_left, "raster_columns_left"),
@@ -210,12 +210,12 @@ def window_walker(
     walks_pool = scrub.kept(pending_pool, starts, "walks_pool")
     walks_raster = scrub.kept(pending_raster, starts, "walks_raster")
     in_pool, in_raster = select(starts, pending_pool, walks_pool), select(starts, pending_raster, walks_raster)
-    setup_left = scrub.register(fill_cycles(config.array).bit_length(), "setup_left")
+    setup_left = scrub.register(fill_cycles(config.slide_cycles).bit_length(), "setup_left")
     pass_ends = walking & (pass_left == 0)
     continues = pass_ends & ~is_last
     starts_pass = starts | continues
 
-    fill = Const(fill_cycles(config.array) - 1, len(setup_left))
+    fill = Const(fill_cycles(config.slide_cycles) - 1, len(setup_left))
     one_less = resized(setup_left - (setup_left != 0), len(setup_left))
     scrub.load(setup_left, select(issues, fill, one_less))
     scrub.load(pending, (issues | (pending & ~starts)) & ~stops)
@@ -226,7 +226,7 @@ def window_walker(
     first_cycle = scrub.stage(starts_pass, "first_cycle")
     pixels = _pixels(config, scrub, settings, upcoming, starts_pass, in_raster)
     row, column, index = pixels.row, pixels.column, pixels.index
-    shortest_raster = Const(pass_cycles(config.array, 1) - 1, len(pass_left))
+    shortest_raster = Const(pass_cycles(config.slide_cycles, 1) - 1, len(pass_left))
     length_left = select(in_raster, shortest_raster, select(in_pool, settings.pool_pass_left, settings.pass_left))
     stays = walks_raster & pixels.streaming & (pass_left == 1)  # the raster decides when the last two cycles begin
     scrub.load(pass_left, select(starts_pass, length_left, resized(pass_left - (walking & ~stays), len(pass_left))))

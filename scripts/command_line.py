@@ -61,3 +61,7 @@ def call(arguments: Sequence[str]) -> int:
 def main() -> None:
     """Entry point of the console command."""
     sys.exit(call(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -42,7 +42,7 @@ def roofline(result: Measurement, config: PoolConfig, path: Path) -> None:
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     peak = result.cores * config.macs_per_cycle
-    bandwidth = result.cores * config.beat_bytes / max(config.vectors_per_beat, config.slot_spacing, 2)
+    bandwidth = result.cores * config.beat_bytes / config.beat_spacing
     layers = [layer for layer in result.layers if layer.macs and layer.bytes_moved]
     if not layers:
         return

@@ -1,5 +1,6 @@
 """Random programs end alike on every backend: same bytes, same cycles, same activity of every engine."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -12,8 +13,19 @@ from isa.configuration import NAMED_POOLS
 from isa.registers import TenantState
 from tests.backends.random_programs import RandomProgram, random_program
 
+TINY = NAMED_POOLS["tiny"]
+POOLS = {
+    config.name: config
+    for config in (
+        TINY,
+        NAMED_POOLS["small"],
+        replace(TINY, name="tiny single", cores=1, tenants=1, lanes=4, port_vectors=4),
+        replace(TINY, name="two channels", channels=2, port_vectors=4),
+        replace(TINY, name="half beats", cores=1, tenants=1, port_vectors=2),
+    )
+}
 TINY_PROGRAMS = range(30)
-SMALL_PROGRAMS = range(8)
+OTHER_PROGRAMS = range(8)
 
 
 def run(port: PoolPort, program: RandomProgram, cores: list[int]) -> tuple[Bytes, TenantStatus, list[ActivityInterval]]:
@@ -45,12 +57,16 @@ def run(port: PoolPort, program: RandomProgram, cores: list[int]) -> tuple[Bytes
         pytest.param("tiny", "verilator", marks=pytest.mark.xdist_group("tiny_rtl")),
         pytest.param("small", "pyrtl", marks=pytest.mark.xdist_group("small_pyrtl")),
         pytest.param("small", "verilator", marks=pytest.mark.xdist_group("small_verilator")),
+        pytest.param("tiny single", "pyrtl", marks=pytest.mark.xdist_group("single_rtl")),
+        pytest.param("tiny single", "verilator", marks=pytest.mark.xdist_group("single_rtl")),
+        pytest.param("two channels", "pyrtl", marks=pytest.mark.xdist_group("single_rtl")),
+        pytest.param("half beats", "pyrtl", marks=pytest.mark.xdist_group("single_rtl")),
     ],
 )
 def test_random_programs_give_the_bytes_and_cycles_of_the_model(pool: str, backend: str) -> None:
-    config = NAMED_POOLS[pool]
+    config = POOLS[pool]
     rtl, model = open_port(backend, config), open_port("model", config)
-    for seed in TINY_PROGRAMS if pool == "tiny" else SMALL_PROGRAMS:
+    for seed in TINY_PROGRAMS if pool == "tiny" else OTHER_PROGRAMS:
         random = Random(seed)
         cores = random.sample(range(config.cores), random.randint(1, config.cores))
         program = random_program(config, seed, len(cores))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyrtl
 import pytest
 
@@ -11,7 +13,8 @@ from formal.structure import combinational_paths, control_plane_leaks, core_bloc
 from isa.configuration import NAMED_POOLS, PoolConfig
 
 TINY = NAMED_POOLS["tiny"]
-POOLS = [TINY, NAMED_POOLS["small"], NAMED_POOLS["paper"]]
+STREAM = replace(TINY, name="stream", cores=1, tenants=1, port_vectors=4)
+POOLS = [TINY, NAMED_POOLS["small"], NAMED_POOLS["paper"], STREAM]
 
 
 @pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)

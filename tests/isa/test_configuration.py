@@ -48,6 +48,7 @@ def test_a_size_is_a_power_of_two(parameter: str) -> None:
         ({"beat_bytes": 4}, "beat_bytes is 4; a beat holds whole vectors of 8"),
         ({"beat_bytes": 8}, "beat_bytes is 8; a beat holds whole 16-byte instructions"),
         ({"lanes": 16}, "lanes is 16; the array delivers 8 channels"),
+        ({"port_vectors": 8}, "port_vectors is 8; a beat holds 4 vectors, a weight tile 8"),
         ({"channel_latency": 63}, "channel_latency is 63; real memory takes at least 64"),
         ({"weights_vectors": 4}, "weights_vectors must hold one weight tile"),
         ({"line_vectors": 4}, "line_vectors must hold a row of any window, at least 8"),
@@ -62,6 +63,18 @@ def test_a_size_is_a_power_of_two(parameter: str) -> None:
 def test_sizes_fit_together(changes: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigurationError, match=f"pool 'small': {message}"):
         dataclasses.replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "beat_spacing", "slide_cycles"),
+    [({}, 4, 8), ({"port_vectors": 4}, 4, 2), ({"cores": 1}, 4, 8), ({"cores": 1, "port_vectors": 4}, 1, 2)],
+)
+def test_slots_and_port_decide_how_beats_follow_one_another(
+    changes: dict[str, int], beat_spacing: int, slide_cycles: int
+) -> None:
+    pool = dataclasses.replace(SMALL, **changes)
+    assert (pool.beat_spacing, pool.slide_cycles) == (beat_spacing, slide_cycles)
+    assert pool.shows_next_request == (beat_spacing == 1)
 
 
 def write(directory: Path, text: str, name: str = "mine.toml") -> str:

@@ -85,9 +85,11 @@ class CoreBench:
             self._traces[f"{name}_o"].clear()
 
     def memory(self, name: str, count: int) -> list[int]:
-        """The first words of one of the core's memories."""
-        inspected = self.simulation.inspect_mem(self.memories[f"core/{name}"])
-        return [inspected[address] for address in range(count)]
+        """The first words of one of the core's memories, which may consist of banks."""
+        whole = self.memories.get(f"core/{name}")
+        banks = [whole] if whole else [self.memories[f"core/{name}_{i}"] for i in range(self.config.port_vectors)]
+        inspected = [self.simulation.inspect_mem(bank) for bank in banks]
+        return [inspected[place % len(banks)][place // len(banks)] for place in range(count)]
 
     def run(
         self,
@@ -126,16 +128,17 @@ class CoreBench:
                     credits[engine] += 1
                     trace.credits[engine].append(cycle)
             trace.activity.append(outputs["activity"])
-            was_visible, visible = visible, bool(outputs["request_valid"] and "request_taken" not in inputs)
+            asked = self._waiting_request(outputs, "request_taken" in inputs)
+            was_visible, visible = visible, bool(asked["request_valid"])
             if visible and not was_visible:
-                trace.requests.append((cycle, bool(outputs["request_write"]), outputs["request_address"]))
+                trace.requests.append((cycle, bool(asked["request_write"]), asked["request_address"]))
             turn, is_slot = divmod(cycle - phase, config.slot_spacing)
-            if not is_slot and visible and outputs["request_address"] % config.channels == turn % config.channels:
+            if not is_slot and visible and asked["request_address"] % config.channels == turn % config.channels:
                 visible = False
                 trace.taken.append(cycle)
                 arriving.setdefault(cycle + 1, {})["request_taken"] = 1
                 arrival = arriving.setdefault(cycle + channel_latency, {})
-                arrival |= self._access(beats, outputs)
+                arrival |= self._access(beats, asked)
                 if "response_valid" in arrival:
                     trace.responses.append(cycle + channel_latency)
             if outputs["sync_local"]:
@@ -144,12 +147,19 @@ class CoreBench:
             if outputs["fault_valid"]:
                 trace.faults.append((cycle, outputs["fault_cause"], outputs["fault_address"]))
             full = all(count == config.queue_instructions for count in credits.values())
-            busy = words or not full or arriving or outputs["activity"] or visible
+            busy = words or not full or arriving or outputs["activity"] or visible or outputs["request_valid"]
             quiet = 0 if busy and not trace.faults else quiet + 1
             if quiet > max(8, settle):
                 trace.cycles = cycle + 1 - quiet
                 return trace
         raise AssertionError(f"still busy after {limit} cycles, {len(words)} instructions left")
+
+    def _waiting_request(self, outputs: dict[str, int], taken: bool) -> dict[str, int]:
+        """The request that waits for a slot; while `request_taken` shows, the first one on the port does not."""
+        if not taken:
+            return outputs
+        following = {name: outputs.get(f"request_next_{name}", 0) for name in ("valid", "write", "address")}
+        return outputs | {f"request_{name}": value for name, value in following.items()}
 
     def _access(self, beats: NDArray[np.uint8], outputs: dict[str, int]) -> dict[str, int]:
         beat = beats[outputs["request_address"]]

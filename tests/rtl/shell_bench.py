@@ -47,6 +47,7 @@ class ScriptedCore:
     """A core that records what it sees, with the cycle, and sends what a test puts into its queues."""
 
     gives_credit: bool = True
+    shows_next_request: bool = False
     requests: deque[Request] = field(default_factory=deque)
     pulses: dict[int, dict[str, int]] = field(default_factory=dict)
     """Cycle -> output ports that differ from 0 in this cycle."""
@@ -70,6 +71,17 @@ class ScriptedCore:
                 "request_strobe": request.strobe,
                 "request_instruction": request.instruction,
             }
+        if self.shows_next_request and len(self.requests) > 1:
+            following = self.requests[1]
+            assert not (self.requests[0].write and following.write)
+            shown |= {
+                "request_next_valid": 1,
+                "request_next_write": int(following.write),
+                "request_next_address": following.address,
+                "request_next_instruction": following.instruction,
+            }
+            if following.write:
+                shown |= {"request_data": following.data, "request_strobe": following.strobe}
         return shown
 
     def observe(self, cycle: int, seen: dict[str, int]) -> None:
@@ -104,7 +116,7 @@ class ShellBench:
         self.config = config
         self.simulation = pyrtl.FastSimulation(tracer=None)
         self.cycle = 0
-        self.cores = [ScriptedCore() for _ in range(config.cores)]
+        self.cores = [ScriptedCore(shows_next_request=config.shows_next_request) for _ in range(config.cores)]
         self.memory = [0] * config.memory_beats
         self.noise = Random(seed)
         self.due: list[dict[int, int]] = [{} for _ in range(config.channels)]

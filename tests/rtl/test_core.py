@@ -36,6 +36,10 @@ ODD_POOLS = {
         replace(TINY, name="two vectors per beat", array=8, lanes=4),
         replace(TINY, name="eight vectors per beat, two channels", beat_bytes=32, cores=4, channels=2),
         replace(TINY, name="two channels, one lane, one instruction per queue", array=2, lanes=1, queue_instructions=1),
+        replace(TINY, name="a slot in every cycle, whole beats", cores=1, port_vectors=4),
+        replace(TINY, name="a slot in every cycle, two channels, whole beats", channels=2, port_vectors=4),
+        replace(TINY, name="a slot in every cycle, half beats", cores=1, port_vectors=2),
+        replace(TINY, name="eight vectors per beat, two at a time", beat_bytes=32, port_vectors=2),
     )
 }
 

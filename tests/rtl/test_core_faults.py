@@ -119,7 +119,7 @@ def test_what_fits_exactly_does_not_fault(program: list[CoreInstruction]) -> Non
 
 def test_a_fault_is_on_the_port_when_the_cycle_table_says_so() -> None:
     trace = _faults_alike([FULL_TILE, Conv(drain=1, output=255)])
-    assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 1) + fill_cycles(TINY.array) + 2
+    assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 1) + fill_cycles(TINY.slide_cycles) + 2
     trace = _faults_alike([Add(features=65535)])
     assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 0) + 2
     trace = _faults_alike([Load(destination=65535)])

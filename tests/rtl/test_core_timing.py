@@ -62,7 +62,7 @@ def _run(pool: str, program: list[CoreInstruction], tested: CoreBench | None = N
 
 def _walk_end(config: PoolConfig, issue: int, passes: int, pixels: int) -> int:
     """Last cycle of a CONV that nothing holds back."""
-    return issue + fill_cycles(config.array) + passes * pass_cycles(config.array, pixels)
+    return issue + fill_cycles(config.slide_cycles) + passes * pass_cycles(config.slide_cycles, pixels)
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -99,7 +99,7 @@ def test_a_depthwise_conv_reads_its_input_once(pool: str, rows: int, columns: in
     trace = _run(pool, program)
     pixels = rows * columns
     positions = ((rows - 1) * stride + kernel[0]) * ((columns - 1) * stride + kernel[1])
-    end = trace.issue(Engine.COMPUTE, 2) + fill_cycles(config.array) + max(config.array, positions + 2)
+    end = trace.issue(Engine.COMPUTE, 2) + fill_cycles(config.slide_cycles) + max(config.slide_cycles, positions + 2)
     assert trace.issue(Engine.LOAD, 0) == end + 1
     assert trace.issue(Engine.SAVE, 0) == end + pixels * drain_groups(config.array, config.lanes) + DRAIN_OVERHEAD
 
@@ -115,7 +115,7 @@ def test_a_pool_waits_for_no_weights(pool: str, rows: int, columns: int, kernel:
     ]  # fmt: skip
     trace = _run(pool, program)
     passes = kernel * kernel * max(3, rows * columns)
-    assert trace.issue(Engine.LOAD, 0) == trace.issue(Engine.COMPUTE, 2) + fill_cycles(config.array) + passes + 1
+    assert trace.issue(Engine.LOAD, 0) == trace.issue(Engine.COMPUTE, 2) + fill_cycles(config.slide_cycles) + passes + 1
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -127,7 +127,7 @@ def test_one_conv_follows_another_without_a_bubble(pool: str) -> None:
     ]  # fmt: skip
     trace = _run(pool, program)
     first = trace.issue(Engine.COMPUTE, 2)
-    start_of_last_pass = first + fill_cycles(config.array) + 20 + 1
+    start_of_last_pass = first + fill_cycles(config.slide_cycles) + 20 + 1
     assert trace.issue(Engine.COMPUTE, 3) == start_of_last_pass
     assert trace.issue(Engine.LOAD, 0) == _walk_end(config, first, 2 * 4, 20) + 1
 
@@ -195,7 +195,7 @@ def test_a_load_requests_a_beat_per_slot_and_gives_its_token_behind_the_last_vec
     assert trace.responses[-1] == trace.taken[-1] + config.channel_latency + 3
     assert trace.issue(Engine.COMPUTE, 0) == trace.responses[-1] + RESPONSE_TO_WRITE + (vectors - 2) + 1
     last_request = trace.requests[3][0]
-    assert trace.issue(Engine.LOAD, 1) == last_request, "in the cycle behind the move of its last beat to the port"
+    assert trace.issue(Engine.LOAD, 1) == last_request - 1, "when its last beat moves to the port"
 
 
 @pytest.mark.parametrize("pool", POOLS)

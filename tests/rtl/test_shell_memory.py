@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -103,6 +104,27 @@ def test_with_a_slot_in_every_cycle_no_request_is_taken_twice() -> None:
             assert len(script.taken) == 20 and len(script.responses) == 20
             assert all(later - earlier >= 2 for earlier, later in pairwise(script.taken))
         assert sorted(beat for _, _, _, beat in bench.accesses) == sorted([*range(8, 28)] * cores)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_core_that_shows_its_next_request_uses_slots_in_a_row(cores: int) -> None:
+    config = replace(
+        MINI, name="stream", cores=cores, channels=cores, beat_bytes=16, port_vectors=4, host_revolutions=16
+    )
+    bench = two_tenants(config, {1: [0]}, {1: (8, 32)})
+    bench.run_until(lambda: bench.cycle % config.period_cycles == 0)
+    requests = [Request(beat, write=beat % 3 == 1, data=beat, strobe=1, instruction=beat) for beat in range(24)]
+    bench.cores[0].requests.extend(requests)
+    bench.memory[8:32] = [0x100 + beat for beat in range(24)]
+    bench.run(8 * config.period_cycles)
+    taken = bench.cores[0].taken
+    gaps = [later - earlier for earlier, later in pairwise(taken)]
+    assert len(taken) == 24 and gaps.count(1) >= 20, "but for the host's slots"
+    assert [(write, beat) for _, _, write, beat in bench.accesses] == [
+        (each.write, 8 + each.address) for each in requests
+    ]
+    assert [data for _, data in bench.cores[0].responses] == [0x100 + beat for beat in range(24) if beat % 3 != 1]
+    assert bench.memory[8:32] == [beat if beat % 3 == 1 else 0x100 + beat for beat in range(24)]
 
 
 @pytest.mark.parametrize("write", [False, True])
