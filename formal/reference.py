@@ -31,9 +31,9 @@ HOLES = """## Proof holes
 What lies outside, and has to be trusted or tested:
 
 - **The core.** The shell's theorems hold for any core. That the real core passes nothing on from one tenant to the
-  next rests on three checked lemmas (`formal/structure.py`: no combinational path through a core; one cycle of scrub
-  zeroes every register, the sweep every memory word; the control plane depends on the host alone) and on tests. After
-  the scrub some index counters of an idle core run on; that no tenant can observe them is not proved.
+  next rests on four checked lemmas (`formal/structure.py`: no combinational path through a core; the control plane
+  depends on the host alone; a core is a function; one cycle of scrub zeroes every register, the sweep every memory
+  word, and there they stay until the first instruction) and on tests.
 - **Numbers and compilation** (theorems 7-9 of the architecture) are tested against ONNX Runtime, not proved.
 - **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet, nor
   is the composition with the real core (L3, L7).

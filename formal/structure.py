@@ -1,13 +1,16 @@
-"""Lemmas that are read off the netlist, by search and constant propagation, at every size: L0, L1 and L4.
+"""Lemmas that are read off the netlist, by search and constant propagation, at every size: L0, L1, L3 and L4.
 
 Each function returns what contradicts the lemma, in words; nothing means that it holds.
 
 L0  No combinational path leads through a core: every output of the core is a register.
 L1  The control plane depends on itself, the host's inputs and reset, and on nothing else.
+L3  A core is a function of its state and its inputs. Each memory has one write port and one read port; and when they
+    meet at a word, nothing depends on what is read, so that no memory, however it is made, can answer with a choice of
+    its own. (Combinational loops and undriven wires are refused when the netlist is read.)
 L4  While `scrub` is 1 a core, in whatever state and whatever else its inputs are, loads 0 into every register, pipeline
     and memory output registers included, and writes 0 at `scrub_address` (modulo the depth) of every memory. No memory
-    is deeper than the sweep is long, so a sweep of scrub_cycles addresses leaves nothing but zeros. (Index generators
-    of an idle core run on from there, so that what it holds later depends on the time since, but on no tenant.)
+    is deeper than the sweep is long, so a sweep of scrub_cycles addresses leaves nothing but zeros. From there a core
+    stays: as long as no instruction comes, whatever else comes, every register stays 0, and every word of memory.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import pyrtl
+import z3
 
+from formal.algebra import Z3Algebra
 from formal.problem import closed_under_dependence
 from formal.relations import CONTROL_PLANE, HOST_INPUTS
-from formal.transition import INTEGERS, Net, TransitionSystem
+from formal.transition import INTEGERS, Evaluation, Net, TransitionSystem
 from isa.configuration import PoolConfig
 from rtl.core import core
 from rtl.core_ports import core_ports
@@ -62,14 +67,62 @@ def control_plane_leaks(block: pyrtl.Block) -> list[str]:
     return found
 
 
+def collisions(block: pyrtl.Block) -> list[str]:
+    """L3 of a core's netlist: memories whose answer is left to how they are made."""
+    reads: dict[str, list[Net]] = {}
+    for net in TransitionSystem(block).nets:
+        if net.operation == "m":
+            reads.setdefault(net.parameter, []).append(net)
+    system = TransitionSystem(block, cuts=[net.destination for nets in reads.values() for net in nets])
+    algebra = Z3Algebra()
+    state, inputs = system.state_variables(algebra, "state/"), system.input_variables(algebra, "")
+    cycle = Evaluation(system, algebra, state, inputs)
+    found = []
+    for name in sorted(system.memories):
+        ports = len(system.writes(name)), len(reads.get(name, ()))
+        if ports != (1, 1):
+            found.append(f"memory {name} has {ports[0]} write ports and {ports[1]} read ports")
+            continue
+        (read,), (write,) = reads[name], system.writes(name)
+        word = read.destination
+        other = Evaluation(system, algebra, state, {**inputs, word: algebra.variable(f"{word}'", system.widths[word])})
+        place, _, enable = (cycle[argument] for argument in write.arguments)
+        solver = z3.SolverFor("QF_AUFBV")
+        solver.add(enable == 1, place == cycle[read.arguments[0]])
+        solver.add(z3.Or([cycle.next(reader) != other.next(reader) for reader in _readers(system, word)]))
+        if solver.check() != z3.unsat:
+            found.append(f"memory {name} can be read where it is being written, and the word is used")
+    return found
+
+
+def _readers(system: TransitionSystem, wire: str) -> list[str]:
+    """Registers and memories whose next value depends on an input."""
+    bit = system.support(wire)
+    return [name for name in (*system.registers, *system.memories) if system.next_support(name) & bit]
+
+
 def left_by_scrub(config: PoolConfig, block: pyrtl.Block) -> list[str]:
-    """L4 of a core's netlist: registers and memories that a sweep may leave dirty."""
+    """L4 of a core's netlist, the sweep: registers and memories that it may leave dirty."""
     system = TransitionSystem(block)
     known = _Constants(system, {"scrub": 1})
     return [
         *(f"register {name} need not become 0" for name in system.registers if known.next(name) != 0),
         *_words_left(config, system, known),
     ]
+
+
+def leaves_reset(block: pyrtl.Block) -> list[str]:
+    """L4 of a core's netlist, the time behind it: registers and memories that can leave 0 without an instruction."""
+    system = TransitionSystem(block)
+    known = _Constants(system, {"instruction_valid": 0, **dict.fromkeys(system.registers, 0)}, memories_are_zero=True)
+    after = "can leave 0 before an instruction comes"
+    found = [f"register {name} {after}" for name in system.registers if known.next(name) != 0]
+    for name in system.memories:
+        for port in system.writes(name):
+            _, data, enable = port.arguments
+            if known[enable] != 0 and known[data] != 0:
+                found.append(f"memory {name} {after}")
+    return found
 
 
 def _words_left(config: PoolConfig, system: TransitionSystem, known: _Constants) -> Iterator[str]:
@@ -97,10 +150,11 @@ def _origin(system: TransitionSystem, name: str) -> str:
 
 
 class _Constants:
-    """Values of wires that follow from some inputs' values alone, whatever registers and other inputs hold."""
+    """Values of wires that follow from those of some inputs and registers, whatever all others hold."""
 
-    def __init__(self, system: TransitionSystem, inputs: Mapping[str, int]) -> None:
+    def __init__(self, system: TransitionSystem, inputs: Mapping[str, int], memories_are_zero: bool = False) -> None:
         self._system = system
+        self._word = 0 if memories_are_zero else None
         self._values: dict[str, int | None] = dict(inputs)
         for net in system.nets:
             self._values[net.destination] = self._value(net)
@@ -146,7 +200,9 @@ class _Constants:
         if net.operation == "|" and mask in values:
             return mask
         known = [value for value in values if value is not None]
-        if net.operation == "m" or len(known) < len(values):
+        if net.operation == "m":
+            return self._word
+        if len(known) < len(values):
             return None
         widths = [system.widths[argument] for argument in net.arguments]
         result: int = INTEGERS.operate(net.operation, net.parameter, known, widths, system.widths[net.destination])

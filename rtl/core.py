@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import pyrtl
-from pyrtl import WireVector, concat_list
+from pyrtl import Register, WireVector, concat_list
 
 from isa.configuration import PoolConfig
 from isa.instructions import OPCODE_BITS, Buffer, Engine
@@ -48,7 +48,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     ports = core_ports(config)
     if {name: len(wire) for name, wire in inputs.items()} != ports.inputs:
         raise ValueError("the inputs of a core must be those of core_ports, with their widths")
-    scrub = Scrub(inputs["scrub"], inputs["scrub_address"])
+    scrub = _scrub(inputs)
     taken = {engine: WireVector(1) for engine in _ENGINES}
     heads = {engine: _queue(config, scrub, inputs, engine, taken[engine]) for engine in _ENGINES}
     tokens = {
@@ -144,6 +144,15 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     if {name: len(wire) for name, wire in outputs.items()} != ports.outputs:
         raise AssertionError("the outputs of the core differ from core_ports")
     return outputs
+
+
+def _scrub(inputs: Mapping[str, WireVector]) -> Scrub:
+    """Scrubs while the port says so, and from then on as long as no instruction has come: what is left at reset stays
+    there, until the first instruction finds it so."""
+    awake, sleeps = Register(1, "awake"), WireVector(1, "sleeps")
+    sleeps <<= inputs["scrub"] | ~(awake | inputs["instruction_valid"])
+    awake.next <<= ~sleeps
+    return Scrub(sleeps, inputs["scrub_address"])
 
 
 def _bits(wires: Iterable[WireVector]) -> WireVector:

@@ -1,7 +1,8 @@
 """Registers that load 0 and memories that are swept while a core is scrubbed: everything in a core is made here.
 
-A core has no reset. While `scrub` is 1 every register loads 0, and every memory writes 0 at `scrub_address`
-(modulo its depth); after a sweep over all addresses nothing is left of the last tenant.
+A core has no reset. While `active` is 1 every register loads 0, and every memory writes 0 at `scrub_address`
+(modulo its depth); after a sweep over all addresses nothing is left of the last tenant. `active` is the `scrub` port,
+and every cycle from there to the first instruction: a core sleeps at reset until it gets work, whatever counts in it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ def drive(wire: WireVector, value: WireVector) -> None:
 
 
 class Memory:
-    """A memory with one write port and one read port into a register (block RAM), swept while scrubbed."""
+    """A memory with one write port and one read port into a register (block RAM), swept while scrubbed.
+
+    A word that is read in the cycle of its write reads 0: what a RAM does then is its maker's choice, so nothing may
+    depend on it. In block RAM the 0 is the reset of the output register.
+    """
 
     def __init__(self, scrub: Scrub, bits: int, depth: int, name: str) -> None:
         self.depth = depth
@@ -45,23 +50,38 @@ class Memory:
         self._name = name
         self._bits = bits
         self._block = MemBlock(bits, self.address_bits, name, max_read_ports=1, max_write_ports=1, asynchronous=True)
+        self._written, self._writes = WireVector(self.address_bits), WireVector(1)
 
     def write(self, address: WireVector, data: WireVector, enable: WireVector) -> None:
         """Connect the write port; the address is taken modulo the depth."""
         active = self._scrub.active
-        place = select(active, resized(self._scrub.address, self.address_bits), resized(address, self.address_bits))
+        self._written <<= resized(address, self.address_bits)
+        self._writes <<= enable
+        place = select(active, resized(self._scrub.address, self.address_bits), self._written)
         word = select(active, Const(0, self._bits), data)
         self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
 
     def word(self, address: WireVector) -> WireVector:
         """Connect the read port without its register: the caller loads the word into a register at once."""
-        return self._block[resized(address, self.address_bits)]
+        word, collides = self._port(address)
+        return select(collides, Const(0, self._bits), word)
 
     def read(self, address: WireVector, enable: WireVector | None = None) -> Register:
-        """Connect the read port: the word, one cycle later. Without `enable` the register keeps its word."""
-        if enable is None:
-            return self._scrub.stage(self.word(address), f"{self._name}_data")
-        return self._scrub.kept(self.word(address), enable, f"{self._name}_data")
+        """Connect the read port: the word, one cycle later. Without `enable` it is read in every cycle; with it the
+        register keeps its word in the others."""
+        register = self._scrub.register(self._bits, f"{self._name}_data")
+        word, collides = self._port(address)
+        if enable is not None:
+            word, collides = select(enable, word, register), enable & collides
+        self._scrub.load(register, word, self._scrub.active | collides)
+        return register
+
+    def _port(self, address: WireVector) -> tuple[WireVector, WireVector]:
+        """The word at an address, and whether it is being written."""
+        place = resized(address, self.address_bits)
+        collides = WireVector(1, f"{self._name}_collides")
+        collides <<= self._writes & (place == self._written)
+        return self._block[place], collides
 
 
 class Scrub:
@@ -75,12 +95,15 @@ class Scrub:
         """A register for state; connect it with `load`."""
         return Register(bits, name)
 
-    def load(self, register: Register, value: WireVector) -> None:
-        """Connect a register's next value, which may be narrower but not wider than the register."""
+    def load(self, register: Register, value: WireVector, clear: WireVector | None = None) -> None:
+        """Connect a register's next value, which may be narrower but not wider than the register.
+
+        `clear`: what makes it 0, if that is more than scrubbing.
+        """
         if len(value) > len(register):
             raise ValueError(f"{register.name} has {len(register)} bits, its next value {len(value)}")
         zero = Const(0, len(register))
-        register.next <<= select(self.active, zero, value.zero_extended(len(register)))
+        register.next <<= select(self.active if clear is None else clear, zero, value.zero_extended(len(register)))
 
     def stage(self, value: WireVector, name: str) -> Register:
         """`value`, one cycle later."""

@@ -1,4 +1,4 @@
-"""L0, L1 and L4 hold on the netlists of every pool, and a netlist that breaks one of them is found out."""
+"""L0, L1, L3 and L4 hold on the netlists of every pool, and a netlist that breaks one of them is found out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 
 from formal.mutation import drop_operand, mutated, nets_between, redirect, tie
 from formal.shell import shell_block
-from formal.structure import combinational_paths, control_plane_leaks, core_block, left_by_scrub
+from formal.structure import (
+    collisions,
+    combinational_paths,
+    control_plane_leaks,
+    core_block,
+    leaves_reset,
+    left_by_scrub,
+)
 from isa.configuration import NAMED_POOLS, PoolConfig
 
 TINY = NAMED_POOLS["tiny"]
@@ -18,10 +25,14 @@ POOLS = [TINY, NAMED_POOLS["small"], NAMED_POOLS["paper"], STREAM]
 
 
 @pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)
-def test_the_real_core_has_no_combinational_path_and_is_clean_after_a_scrub(config: PoolConfig) -> None:
+def test_the_real_core_is_a_function_without_combinational_path_and_stays_clean_after_a_scrub(
+    config: PoolConfig,
+) -> None:
     block = core_block(config)
     assert combinational_paths(config, block) == []
     assert left_by_scrub(config, block) == []
+    assert leaves_reset(block) == []
+    assert collisions(block) == []
 
 
 @pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)
@@ -51,3 +62,13 @@ def test_a_memory_that_is_not_written_while_scrubbed_is_found() -> None:
 def test_an_output_that_shows_an_input_is_found() -> None:
     block = mutated(core_block(TINY), tie("sync_local_o", 0))
     assert any("sync_local" in path for path in combinational_paths(TINY, block))
+
+
+def test_a_counter_that_runs_on_in_an_idle_core_is_found() -> None:
+    block = mutated(core_block(TINY), tie("sleeps", 0))
+    assert any("walker" in line for line in leaves_reset(block))
+
+
+def test_a_word_that_is_used_while_it_is_being_written_is_found() -> None:
+    block = mutated(core_block(TINY), tie("save/output_collides", 0))
+    assert collisions(block) == ["memory output can be read where it is being written, and the word is used"]
