@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
+from formal.engine import UndecidedError
 from formal.induction import Effort, prove, prove_share
 from formal.refute import explore
 from formal.shell import shell_block
-from formal.theorems import Progress, Theorem, TheoremResult, theorem
+from formal.theorems import Check, Progress, Theorem, TheoremResult, check, theorem
 from formal.trace import Trace, replay, table
 from formal.verdict import Proved
 from isa.configuration import PoolConfig
@@ -24,6 +25,7 @@ _COVERS = PARTS
 _SEEDS = (0, 1, 2, 3, 137)
 """Random runs that look for covers and violations, one after another until all are found."""
 _VACUOUS = "vacuous"
+_UNDECIDED = "undecided"
 _WITHOUT_SIMULATION = Effort(runs=1, cycles=1)
 _SHOWN = r"^(core\d+_(state|owner|virtual|instruction_valid|instruction_address)|dispatch_(valid|tenant|address))$"
 
@@ -36,18 +38,31 @@ class _Outcome:
     ended: float
 
 
-def campaign(theorems: Sequence[Theorem], config: PoolConfig, progress: Progress | None = None) -> list[TheoremResult]:
-    """Prove each theorem about the shell of `config`; see `formal.theorems.prove`."""
-    tasks = [(each.name, config, part) for each in theorems for part in (_COVERS, *range(PARTS))]
+def campaign(
+    theorems: Sequence[Theorem | Check], config: PoolConfig, progress: Progress | None = None
+) -> list[TheoremResult]:
+    """Prove each theorem about the pool `config`; see `formal.theorems.prove`."""
+    tasks = [(each.name, config, part) for each in theorems for part in _parts(each, config)]
     outcomes: dict[str, list[_Outcome]] = {each.name: [] for each in theorems}
     for done, outcome in enumerate(_outcomes(tasks), 1):
         outcomes[outcome.name].append(outcome)
         if progress is not None:
             progress(done / len(tasks), outcome.name)
-    return [_result(each, config, outcomes[each.name]) for each in theorems]
+    results: dict[str, TheoremResult] = {}
+    for each in theorems:  # premises come first
+        made = outcomes[each.name]
+        if isinstance(each, Check):
+            results[each.name] = _check_result(each, made, [results[premise] for premise in each.premises])
+        else:
+            results[each.name] = _result(each, config, made)
+    return list(results.values())
 
 
-def _outcomes(tasks: Sequence[tuple[str, PoolConfig, int]]) -> Iterator[_Outcome]:
+def _parts(stated: Theorem | Check, config: PoolConfig) -> Sequence[int | str]:
+    return list(stated.parts(config)) if isinstance(stated, Check) else [_COVERS, *range(PARTS)]
+
+
+def _outcomes(tasks: Sequence[tuple[str, PoolConfig, int | str]]) -> Iterator[_Outcome]:
     """Outcomes of the tasks as they come."""
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(tasks))
     if workers < 2:
@@ -64,10 +79,15 @@ def _outcomes(tasks: Sequence[tuple[str, PoolConfig, int]]) -> Iterator[_Outcome
                 future.cancel()
 
 
-def _work(name: str, config: PoolConfig, part: int) -> _Outcome:
+def _work(name: str, config: PoolConfig, part: int | str) -> _Outcome:
     """One part of one theorem, in whatever process."""
     began = time.time()
-    if part == _COVERS:
+    if isinstance(part, str):
+        try:
+            failure = "; ".join(check(name).check(config, part))
+        except UndecidedError as gave_up:
+            failure = f"{_UNDECIDED}: {part}, {gave_up}"
+    elif part == _COVERS:
         failure = _covers(theorem(name), config)
     else:
         problem = theorem(name).problem(config, shell_block(config))
@@ -89,6 +109,21 @@ def _covers(stated: Theorem, config: PoolConfig) -> str:
             found = explore(replace(problem, properties=()), 1, _longest_run(config), seed, keep_samples=False)
             missing -= found.covered
     return f"{_VACUOUS}: no run reaches {', '.join(sorted(missing))}" if missing else ""
+
+
+def _check_result(stated: Check, outcomes: Sequence[_Outcome], premises: Sequence[TheoremResult]) -> TheoremResult:
+    """A check is refuted by what contradicts it, and unknown as long as it rests on something that is not proved."""
+    failures = [outcome.failure for outcome in outcomes if outcome.failure]
+    failures += [f"rests on {each.name}, which is {each.verdict}" for each in premises if each.verdict != "proved"]
+    contradicted = any(outcome.failure and not outcome.failure.startswith(_UNDECIDED) for outcome in outcomes)
+    return TheoremResult(
+        name=stated.name,
+        verdict="refuted" if contradicted else "unknown" if failures else "proved",
+        seconds=sum(outcome.ended - outcome.began for outcome in outcomes),
+        assumptions=list(stated.assumptions),
+        statement=stated.statement,
+        reason="; ".join(failures),
+    )
 
 
 def _result(stated: Theorem, config: PoolConfig, outcomes: Sequence[_Outcome]) -> TheoremResult:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+from formal.check_mutants import CHECK_MUTANTS
 from formal.isolation_mutants import ISOLATION_MUTANTS
 from formal.mutants import MUTANTS
-from formal.theorems import NAMES, theorem
+from formal.theorems import CHECKS, NAMES, check, theorem
 
 PAGE = Path(__file__).parent.parent / "docs" / "theorems.md"
 
@@ -17,10 +19,11 @@ INTRODUCTION = """# The theorems
 Made by `python -m formal.reference` from the files in `formal/theorems/`: a file's name is the sentence, its docstring
 the statement.
 
-All are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with *free cores*:
-at the ports of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an
+The first ones are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with
+*free cores*: at the ports of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an
 invariant holds after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a query that
-it gives up on fails the proof. For each theorem a cover shows that what it speaks of happens at all.
+it gives up on fails the proof. For each theorem a cover shows that what it speaks of happens at all. Behind them come
+the theorems and lemmas about the real core, the instruction set, the numbers and compiled packages.
 
     tenure prove ownership delivery --pool small       # some, or all without names
     tenure prove --explain
@@ -61,7 +64,24 @@ def page() -> str:
         parts.append(
             "Seeded bugs that it refutes, each with a run that PyRTL replays:\n\n" + "\n".join(bugs[sentence]) + "\n"
         )
+    parts += [_of_check(short) for short in CHECKS]
     return "\n".join([*parts, HOLES])
+
+
+def _of_check(short: str) -> str:
+    """The section of a theorem or lemma that is no statement about runs of the shell."""
+    stated = check(short)
+    lines = [f"## {short}: `{CHECKS[short]}`\n\n{stated.statement}\n"]
+    lines += [f"Assumptions:\n\n{_listed(stated.assumptions) or '- none'}\n"]
+    if stated.premises:
+        lines += [f"Rests on: {', '.join(stated.premises)}.\n"]
+    bugs = _listed(f"`{mutant.name}`: {mutant.wrong}." for mutant in CHECK_MUTANTS if mutant.refuted_by == short)
+    lines += [f"Seeded bugs that it refutes:\n\n{bugs}\n"] if bugs else []
+    return "\n".join(lines)
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def main() -> int:

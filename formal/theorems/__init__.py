@@ -1,15 +1,20 @@
-"""The theorems about the shell. Each is a module whose name is the sentence and whose docstring is the statement.
+"""The theorems. Each is a module whose name is the sentence and whose docstring is the statement.
 
-A theorem module offers `ASSUMPTIONS`, sentences of what it takes for granted, and
+A theorem about the runs of the shell offers `ASSUMPTIONS`, sentences of what it takes for granted, and
 `problem(config, block, over_approximate=True)`, its formal statement about the shell's netlist `block`; a system made
 with over_approximate=False runs exactly as `block` does. It joins `tenure prove` by being named in `NAMES`.
+
+Every other theorem or lemma is a *check*: it offers `ASSUMPTIONS`, `parts(config)`, the names of its parts, and
+`check(config, part)`, which says in words what contradicts that part, or nothing if it holds for all inputs. It may
+offer `PREMISES`, names of theorems and lemmas that it rests on: it is proved when they are, too. It joins by being
+named in `CHECKS`.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +33,14 @@ NAMES: dict[str, str] = {
     "elasticity": "switching_takes_constant_time",
 }
 """The theorems by their short names, with the sentence that names the module, in the order of the architecture."""
+
+CHECKS: dict[str, str] = {
+    "L0": "no_path_leads_through_a_core",
+    "L1": "the_control_plane_is_out_of_reach",
+    "L3": "a_core_is_a_function",
+    "L4": "a_scrub_leaves_nothing",
+}
+"""The checks by their short names."""
 
 Progress = Callable[[float, str], None]
 """Called with the fraction of the work that is done, and what is being worked on."""
@@ -49,6 +62,18 @@ class Theorem:
     statement: str
     assumptions: tuple[str, ...]
     problem: _Builder
+
+
+@dataclass(frozen=True)
+class Check:
+    """A theorem that is no statement about the runs of the shell; see the docstring of this package."""
+
+    name: str
+    statement: str
+    assumptions: tuple[str, ...]
+    parts: Callable[[PoolConfig], Sequence[str]]
+    check: Callable[[PoolConfig, str], Sequence[str]]
+    premises: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,19 +99,52 @@ def theorem(name: str) -> Theorem:
     Raises:
         UnknownTheorem: when there is none.
     """
-    short = next((each for each, sentence in NAMES.items() if name in (each, sentence)), None)
-    if short is None:
-        raise UnknownTheorem(f"unknown theorem {name!r}: name one of {', '.join(NAMES)}")
+    short = _short(name, NAMES)
     module = importlib.import_module(f"formal.theorems.{NAMES[short]}")
     return Theorem(short, inspect.getdoc(module) or "", tuple(module.ASSUMPTIONS), module.problem)
 
 
+def check(name: str) -> Check:
+    """The check of that name, short or as a sentence.
+
+    Raises:
+        UnknownTheorem: when there is none.
+    """
+    short = _short(name, CHECKS)
+    module = importlib.import_module(f"formal.theorems.{CHECKS[short]}")
+    premises = tuple(getattr(module, "PREMISES", ()))
+    statement = inspect.getdoc(module) or ""
+    return Check(short, statement, tuple(module.ASSUMPTIONS), module.parts, module.check, premises)
+
+
+def _short(name: str, names: Mapping[str, str]) -> str:
+    short = next((each for each, sentence in names.items() if name in (each, sentence)), None)
+    if short is None:
+        raise UnknownTheorem(f"unknown theorem {name!r}: name one of {', '.join((*NAMES, *CHECKS))}")
+    return short
+
+
+def stated(name: str) -> Theorem | Check:
+    """The theorem or check of that name."""
+    return check(name) if name in CHECKS or name in CHECKS.values() else theorem(name)
+
+
+def with_premises(names: Sequence[str]) -> list[str]:
+    """Short names of these theorems and of all that they rest on, premises first, each once."""
+    found: list[str] = []
+    for name in names:
+        each = stated(name)
+        premises = with_premises(each.premises) if isinstance(each, Check) else []
+        found += [short for short in (*premises, each.name) if short not in found]
+    return found
+
+
 def prove(names: Sequence[str] | None, config: PoolConfig, progress: Progress | None = None) -> list[TheoremResult]:
-    """Prove theorems about the shell of `config` with free cores; all of them when `names` is None.
+    """Prove theorems about the pool `config`, and what they rest on; all of them when `names` is None.
 
     Raises:
         UnknownTheorem: when a name is not that of a theorem.
     """
     from formal.campaign import campaign  # which needs the names above
 
-    return campaign([theorem(name) for name in (NAMES if names is None else names)], config, progress)
+    return campaign([stated(name) for name in with_premises(names or [*NAMES, *CHECKS])], config, progress)

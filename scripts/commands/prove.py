@@ -1,4 +1,4 @@
-"""`tenure prove`: theorems about the shell's netlist."""
+"""`tenure prove`: the theorems and lemmas about a pool."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scripts.commands.reporting import (
 @pool_option()
 @json_option
 def prove(theorems: tuple[str, ...], explain: bool, pool: PoolConfig, as_json: bool) -> int:
-    """Prove theorems on the netlist of the pool's shell with free cores; all of them unless some are named.
+    """Prove theorems about the pool, and what they rest on; all of them unless some are named.
 
     Exit code 1 unless all are proved.
     """
@@ -55,6 +55,8 @@ def prove(theorems: tuple[str, ...], explain: bool, pool: PoolConfig, as_json: b
                 for assumption in result.assumptions:
                     click.echo(f"assumes: {assumption}")
     for result in results:
+        if result.reason:
+            messages.print(f"{result.name} is {result.verdict}: {result.reason}", style="red", markup=False)
         if result.table is not None:
             (Console() if not as_json else messages).print(result.table)
     return int(any(result.verdict != "proved" for result in results))

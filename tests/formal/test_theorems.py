@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+import formal.theorems.no_path_leads_through_a_core
+from formal.campaign import campaign
 from formal.demonstration import BUG
 from formal.mutants import MUTANTS, Mutant, hunt
-from formal.theorems import UnknownTheorem, prove, theorem
+from formal.theorems import UnknownTheorem, check, prove, theorem
 from formal.verdict import Refuted
 from isa.configuration import NAMED_POOLS
 
@@ -32,3 +34,12 @@ def test_the_demonstration_shows_a_bug_of_ownership() -> None:
 def test_an_unknown_theorem_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownTheorem, match="ownership, delivery"):
         theorem("nonsense")
+
+
+def test_a_lemma_is_proved_or_says_what_contradicts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lemma = check("L0")
+    (result,) = campaign([lemma], NAMED_POOLS["tiny"])
+    assert (result.verdict, result.reason) == ("proved", "")
+    monkeypatch.setattr(formal.theorems.no_path_leads_through_a_core, "combinational_paths", lambda *_: ["a path"])
+    (result,) = campaign([lemma], NAMED_POOLS["tiny"])
+    assert (result.verdict, result.reason) == ("refuted", "a path")
