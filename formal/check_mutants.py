@@ -39,6 +39,10 @@ def _core(patch: Patch) -> pyrtl.Block:
     return mutated(core_block(MUTANT_POOL), patch)
 
 
+def _shell(patch: Patch) -> pyrtl.Block:
+    return mutated(shell_block(MUTANT_POOL), patch)
+
+
 CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "output past its register", "L0", "an output of the core is computed in the cycle in which it is shown",
@@ -46,7 +50,7 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "a check that waits for a tenant", "L1", "a command is decided when another tenant's barrier releases",
-        lambda: control_plane_leaks(mutated(shell_block(MUTANT_POOL), redirect("command_is_decided", "tenant1_release"))),
+        lambda: control_plane_leaks(_shell(redirect("command_is_decided", "tenant1_release"))),
     ),
     CheckMutant(
         "read during write", "L3", "a vector of the output buffer that is being written is read and used",

@@ -20,10 +20,10 @@ Made by `python -m formal.reference` from the files in `formal/theorems/`: a fil
 the statement.
 
 The first ones are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with
-*free cores*: at the ports of the cores anything may come, so what is proved holds for any core. All are unbounded in time: an
-invariant holds after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a query that
-it gives up on fails the proof. For each theorem a cover shows that what it speaks of happens at all. Behind them come
-the theorems and lemmas about the real core, the instruction set, the numbers and compiled packages.
+*free cores*: at the ports of the cores anything may come, so what is proved holds for any core. All are unbounded in
+time: an invariant holds after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a
+query that it gives up on fails the proof. For each theorem a cover shows that what it speaks of happens at all. Behind
+them come the theorems and lemmas about the real core, the instruction set, the numbers and compiled packages.
 
     tenure prove ownership delivery --pool small       # some, or all without names
     tenure prove --explain
