@@ -16,7 +16,7 @@ from compiler.errors import CompileError
 from compiler.exact import ExactChoice
 from compiler.fold import fold_inputs
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
-from compiler.fuse import Graph, fuse_mappings, place_concatenations
+from compiler.fuse import Graph, fuse_mappings, fuse_residuals, place_concatenations
 from compiler.graph import Imported, Importer
 from compiler.lower import Lowering
 from compiler.network import Network, read_model
@@ -109,6 +109,7 @@ class _Compilation:
         place_concatenations(self._graph, config)
         if fuse:
             fuse_mappings(self._graph)
+            fuse_residuals(self._graph)
         fold_inputs(self._graph, set().union(*from_host), config)
         layers = sum(len(stage) for stage in self._graph.stages)
         words = layers + _PROGRAM_EXTRA_WORDS

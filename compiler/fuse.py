@@ -14,10 +14,12 @@ from compiler.operations import (
     Mapping256,
     Operation,
     Pooling,
+    Residual,
     Tensor,
     byte_indices,
     with_mapping,
 )
+from isa.arithmetic import HIGHEST, LOWEST
 from isa.configuration import PoolConfig
 
 
@@ -142,3 +144,46 @@ def _merged(producer: Operation, mapping: Mapping256) -> Operation | None:
         table = mapping.table[producer.table.view(np.uint8)]
         return replace(producer, table=table, output=mapping.output, clip=None)
     return None
+
+
+def fuse_residuals(graph: Graph) -> None:
+    """Let a convolution add what an addition behind it adds, where nobody else reads what is between.
+
+    Of two convolutions that an addition joins, the later one adds the result of the earlier one.
+    """
+    uses = graph.uses()
+    for stage in graph.stages:
+        producers = {graph.base(operation.output): place for place, operation in enumerate(stage)}
+        fused = list(stage)
+        removed = set()
+        for place, addition in enumerate(stage):
+            if not isinstance(addition, Addition) or addition.constants:
+                continue
+            operands = [graph.base(name) for name in addition.inputs]
+            number = max((0, 1), key=lambda each: producers.get(operands[each], -1))
+            source = producers.get(operands[number], -1)
+            if source < 0 or uses[operands[number]] != 1 or operands[number] in graph.slots:
+                continue
+            convolution = fused[source]
+            if _can_add(convolution) and isinstance(convolution, Convolution):
+                fused[source] = replace(
+                    convolution,
+                    inputs=(*convolution.inputs, addition.inputs[1 - number]),
+                    output=addition.output,
+                    residual=Residual(number == 1, addition.parameters),
+                    low=addition.low,
+                    high=addition.high,
+                    table=addition.table,
+                )
+                removed.add(place)
+        stage[:] = [operation for place, operation in enumerate(fused) if place not in removed]
+
+
+def _can_add(operation: Operation) -> bool:
+    """Whether the operation is a convolution with nothing behind its requantiser."""
+    return (
+        isinstance(operation, Convolution)
+        and operation.residual is None
+        and operation.table is None
+        and (operation.low, operation.high) == (LOWEST, HIGHEST)
+    )

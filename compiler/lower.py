@@ -17,6 +17,7 @@ from compiler.machine import (
     FlatLayer,
     MachineLayer,
     OutputPart,
+    ResidualMap,
     WindowLayer,
 )
 from compiler.memory import Lifetime, allocate, host_time, layer_time
@@ -209,7 +210,14 @@ class Lowering:
             parts=(OutputPart(0, target.rows, 0, target.columns),),
             drain=self._drain(operation, operation.zero_y),
             depthwise=is_depthwise,
+            residual=self._residual(operation),
         )
+
+    def _residual(self, operation: Convolution) -> ResidualMap | None:
+        if operation.residual is None:
+            return None
+        address = self._map(operation.inputs[1]).address
+        return ResidualMap(address, operation.residual.is_a, operation.residual.parameters)
 
     def _is_depthwise(self, operation: Convolution) -> bool:
         """Whether each channel has one kernel of its own, which the window of the array can walk."""

@@ -61,6 +61,18 @@ class Drain:
     table: int | None = None
 
 
+@dataclass(frozen=True)
+class ResidualMap:
+    """What the drain adds: a map of the target's shape from `address` on, operand a of the addition or b."""
+
+    address: int
+    is_a: bool
+    add: AddParameters
+
+
+_SOME_RESIDUAL = ResidualMap(0, False, AddParameters(0, 0, 0, 0, 0, 0, 0, 0))
+
+
 @dataclass(frozen=True, eq=False)
 class WindowLayer:
     """A convolution (`reduction` None) or pooling: a kernel slides over the source and gives the target."""
@@ -82,6 +94,8 @@ class WindowLayer:
     """Cycles that the array spends in one chunk of the reduction at most, if that has so many blocks."""
     depthwise: bool = False
     """Each channel is convolved by itself; the weights of consecutive blocks follow one another without gaps."""
+    residual: ResidualMap | None = None
+    """What the drain adds, if it does."""
 
     @property
     def loads_strided_rows(self) -> bool:
@@ -103,6 +117,7 @@ def shape_of(layer: WindowLayer) -> WindowLayer:
         Drain(table=None if layer.drain.table is None else 0),
         layer.chunk_cycles,
         layer.depthwise,
+        _SOME_RESIDUAL if layer.residual else None,
     )
 
 
@@ -117,8 +132,11 @@ def _shape(
     drain: Drain,
     chunk_cycles: int,
     depthwise: bool,
+    residual: ResidualMap | None,
 ) -> WindowLayer:
-    return WindowLayer("", source, target, *window, 0, reduction, blocks, parts, drain, chunk_cycles, depthwise)
+    return WindowLayer(
+        "", source, target, *window, 0, reduction, blocks, parts, drain, chunk_cycles, depthwise, residual
+    )
 
 
 @dataclass(frozen=True, eq=False)

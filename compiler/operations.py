@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.layout import Fold
-from isa.arithmetic import AddParameters
+from isa.arithmetic import HIGHEST, LOWEST, AddParameters
 from isa.instructions import Reduction
-
-LOWEST, HIGHEST = -128, 127
 
 
 @dataclass(frozen=True)
@@ -39,12 +37,23 @@ class Tensor:
         return self.fold.dimensions(self.dimensions[0]) if self.fold else self.dimensions
 
 
+@dataclass(frozen=True)
+class Residual:
+    """What is added behind a convolution's requantiser: a tensor of the output's dimensions, the second input.
+
+    The residual is operand a of the addition, or b; the convolution's result, clipped to int8, is the other one.
+    """
+
+    is_a: bool
+    parameters: AddParameters
+
+
 @dataclass(frozen=True, eq=False)
 class Convolution:
     """A convolution or matrix product; also what a fully-connected layer over a whole map becomes.
 
     weights int8 [outputs][inputs / groups][kernel rows][kernel columns], bias int32 [outputs] with the input's zero
-    point folded in, scales float32 [outputs].
+    point folded in, scales float32 [outputs]. Bounds and table come last, behind the residual if there is one.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Convolution:
     dilations: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
+    residual: Residual | None = None
     low: int = LOWEST
     high: int = HIGHEST
     table: NDArray[np.int8] | None = None

@@ -9,9 +9,9 @@ import onnx
 
 from compiler.graph import HostReason, Importer
 from compiler.network import attributes, describe
-from compiler.operations import LOWEST, Operation, Pooling, PoolPart, Tensor
+from compiler.operations import Operation, Pooling, PoolPart, Tensor
 from compiler.windows import Window, check_window, window_of
-from isa.arithmetic import average_pool_is_exact, average_pool_scale, encode_scale
+from isa.arithmetic import LOWEST, average_pool_is_exact, average_pool_scale, encode_scale
 from isa.instructions import Reduction
 
 _ONE = np.float32(1)

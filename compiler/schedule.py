@@ -109,6 +109,7 @@ class _Scheduler:
             Buffer.WEIGHTS: weights,
             Buffer.PARAMETERS: Ring(parity * half, parity * half + half),
             Buffer.TABLE: Ring(0, TABLE_VECTORS),
+            Buffer.RESIDUAL: Ring(0, config.residual_vectors),
         }
         self._outputs = Ring(0, config.output_vectors)
         self._prefetch({Buffer.WEIGHTS: zone, Buffer.PARAMETERS: half})
@@ -186,8 +187,8 @@ class _Scheduler:
         """The step whose post_load says that the entry is not read any more (NOBODY: it never was)."""
         if entry.last_user == NOBODY or buffer in (Buffer.FEATURES, Buffer.WEIGHTS):
             return entry.last_user
-        # Parameters and tables are read by the drain, in the background. It is over when the next drain begins, and
-        # that has begun when the step behind it has been executed.
+        # Parameters, tables and residuals are read by the drain, in the background. It is over when the next drain
+        # begins, and that has begun when the step behind it has been executed.
         next_drain = entry.last_user + 1
         while next_drain < len(self._computes) and not self._computes[next_drain].step.drains:
             next_drain += 1

@@ -6,7 +6,7 @@ A step is one compute instruction without places in buffers and without tokens; 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -18,8 +18,6 @@ from isa.instructions import (
     TABLE_VECTORS,
     Add,
     Buffer,
-    ConfigAddFactors,
-    ConfigAddOffset,
     ConfigOutput,
     ConfigTile,
     ConfigWindow,
@@ -144,17 +142,25 @@ def _window_step(
         count = (chunk.end_block - chunk.first_block) * kernel_rows * kernel_columns
         weights = Region(work.weights + first_tile * config.array, count * config.array)
         operands.append(Operand("weights", Buffer.WEIGHTS, ("weights", weights.address, weights.columns), weights))
+    output_rows, output_columns = tile.end_row - tile.first_row, tile.end_column - tile.first_column
+    output = Region(
+        address=target.address + (block * target.rows + tile.first_row) * target.columns + tile.first_column,
+        columns=output_columns,
+        rows=output_rows,
+        row_pitch=target.columns,
+    )
     if is_last:
         operands.append(_parameters(layer, tile, block, together))
         if layer.drain.table is not None:
             operands.append(_table(layer.drain.table))
-    output_rows, output_columns = tile.end_row - tile.first_row, tile.end_column - tile.first_column
+        if layer.residual is not None:
+            added = replace(output, address=output.address + layer.residual.address - target.address)
+            operands.append(Operand("residual", Buffer.RESIDUAL, ("residual", added), added.collapsed()))
     configuration = _configuration(
         layer,
         (kernel_rows, kernel_columns, end_block - first_block),
         (features.rows, features.columns),
         (output_rows, output_columns),
-        is_last,
     )
     flags = dict(
         core=0,
@@ -165,17 +171,12 @@ def _window_step(
         first_column=columns.wanted - columns.start + into_kernel[1],
     )
     instruction: Conv | Pool
-    instruction = (
-        Conv(**flags, depthwise=int(layer.depthwise))
-        if layer.reduction is None
-        else Pool(**flags, reduction=int(layer.reduction))
-    )
-    output = Region(
-        address=target.address + (block * target.rows + tile.first_row) * target.columns + tile.first_column,
-        columns=output_columns,
-        rows=output_rows,
-        row_pitch=target.columns,
-    )
+    if layer.reduction is not None:
+        instruction = Pool(**flags, reduction=int(layer.reduction))
+    elif layer.residual is not None and is_last:
+        instruction = Conv(**flags, depthwise=int(layer.depthwise), add=1, residual_is_a=int(layer.residual.is_a))
+    else:
+        instruction = Conv(**flags, depthwise=int(layer.depthwise))
     walked = passes(config, configuration[0], configuration[1], instruction)
     return Step(
         configuration,
@@ -192,9 +193,11 @@ def _configuration(
     kernel: tuple[int, int, int],
     features: tuple[int, int],
     outputs: tuple[int, int],
-    is_last: bool,
-) -> tuple[ConfigWindow, ConfigTile] | tuple[ConfigWindow, ConfigTile, ConfigOutput]:
-    """What a step needs; equal steps share one object. `kernel`: rows, columns, blocks; the others: rows, columns."""
+) -> tuple[ConfigWindow, ConfigTile, *tuple[CoreInstruction, ...]]:
+    """What a step needs, and what its layer's drain does: that comes with the first step, before the array is busy.
+
+    Equal steps share one object. `kernel`: rows, columns, blocks; the others: rows, columns.
+    """
     window = ConfigWindow(
         core=0,
         kernel_rows=kernel[0],
@@ -214,7 +217,8 @@ def _configuration(
         output_rows=outputs[0],
         output_columns=outputs[1],
     )
-    return (window, tile, _output(layer)) if is_last else (window, tile)
+    addition = layer.residual.add.instructions(0) if layer.residual else ()
+    return window, tile, _output(layer), *addition
 
 
 def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> Iterator[Step]:
@@ -236,7 +240,7 @@ def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> It
             instruction = Lookup(core=0, vectors=stop - start)
         else:
             instruction = Add(core=0, vectors=stop - start, lookup=int(layer.drain.table is not None))
-            configuration = (*_addition(layer), _output(layer))
+            configuration = (*layer.add.instructions(0), _output(layer))
         cycles = (stop - start) * config.array // config.lanes
         yield Step(configuration, instruction, tuple(operands), Region(layer.target + start, stop - start), cycles)
 
@@ -271,24 +275,3 @@ def _table(address: int) -> Operand:
 
 def _output(layer: WindowLayer | FlatLayer) -> ConfigOutput:
     return ConfigOutput(core=0, zero_point=layer.drain.zero_point, low=layer.drain.low, high=layer.drain.high)
-
-
-def _addition(layer: FlatLayer) -> tuple[CoreInstruction, ...]:
-    constants = layer.add
-    assert constants is not None
-    return (
-        ConfigAddFactors(
-            core=0,
-            mantissa_a=constants.mantissa_a,
-            shift_a=constants.shift_a,
-            mantissa_b=constants.mantissa_b,
-            shift_b=constants.shift_b,
-        ),
-        ConfigAddOffset(
-            core=0,
-            mantissa_f=constants.mantissa_f,
-            negative_f=constants.negative_f,
-            shift_f=constants.shift_f,
-            fraction=constants.fraction,
-        ),
-    )

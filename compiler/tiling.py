@@ -41,6 +41,8 @@ _MOST_PLANS = 8
 """...and at most so many."""
 _MEMORY_LOSS = 1.1
 """Slots that pass for each one that is used, for loads, saves and fetches disturb each other."""
+_RESIDUALS_IN_USE = 4
+"""Tiles whose residuals are in the buffer: of the walk, of the drain, of the drain before it, and the next one."""
 _MOST_ROW_CUTS = 12
 """Numbers of row cuts that are tried beyond the smallest that fits."""
 
@@ -290,6 +292,8 @@ def _piece_counts(length: int, limit: int) -> Iterator[int]:
 
 def _tile_fits(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], config: PoolConfig) -> bool:
     pixels = min(config.accumulator_pixels, max(1, config.output_vectors // 2))
+    if layer.residual is not None:
+        pixels = min(pixels, max(1, config.residual_vectors // _RESIDUALS_IN_USE))
     work = layer.blocks[blocks[0]]
     return (
         tile.pixels <= pixels
@@ -347,6 +351,8 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     save_beats += save_runs * (config.channels - 1)  # the loads, too, lose their place on the channels
     words = _WORDS_OF_A_STEP * tile_count * block_count * len(chunks)
     beats = feature_beats * feature_loads + weights / config.vectors_per_beat * weight_loads
+    if layer.residual is not None:
+        beats += save_beats * tile_count * block_count
     beats += save_beats * tile_count * block_count + words / config.words_per_beat
     spacing = cycles_per_beat(config)
     prefetched = min(weights, weights_zone(config))

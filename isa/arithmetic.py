@@ -29,7 +29,8 @@ ADD_BITS = 64
 LARGEST_POOL_WINDOW = 4096
 """Largest window that `average_pool_is_exact` can judge."""
 
-_LOWEST, _HIGHEST = -128, 127
+LOWEST, HIGHEST = -128, 127
+"""The range of int8."""
 _UNIT = 2.0**-SIGNIFICANT_BITS
 """Largest relative error of one rounding to float32."""
 
@@ -105,8 +106,8 @@ def requantise(
     mantissa: ArrayLike,
     shift: ArrayLike,
     zero_point: ArrayLike,
-    low: ArrayLike = _LOWEST,
-    high: ArrayLike = _HIGHEST,
+    low: ArrayLike = LOWEST,
+    high: ArrayLike = HIGHEST,
 ) -> NDArray[np.int8]:
     """int32 accumulators to int8: clip(RNE(float32(accumulator) * scale) + zero_point, low, high).
 
@@ -200,7 +201,7 @@ def add_parameters(
     for name, scale in zip("abc", scales, strict=True):
         _check_scale(name, scale)
     for name, zero in zip("abc", (zero_a, zero_b, zero_c), strict=True):
-        if not _LOWEST <= zero <= _HIGHEST:
+        if not LOWEST <= zero <= HIGHEST:
             raise ValueError(f"zero point {name} = {zero} is no int8")
     with np.errstate(over="ignore", under="ignore"):
         ratio_a, ratio_b = scales[0] / scales[2], scales[1] / scales[2]
@@ -242,8 +243,8 @@ def add(
     a: ArrayLike,
     b: ArrayLike,
     parameters: AddParameters,
-    low: ArrayLike = _LOWEST,
-    high: ArrayLike = _HIGHEST,
+    low: ArrayLike = LOWEST,
+    high: ArrayLike = HIGHEST,
 ) -> NDArray[np.int8]:
     """Sum of two int8 tensors as QLinearAdd computes it: two roundings to 24 bits, then RNE, then clip.
 
@@ -319,7 +320,7 @@ def average_pool_is_exact(
         raise ValueError(f"a pool of {window} pixels divided by {count} is outside 1..{LARGEST_POOL_WINDOW}")
     single_x, single_y = np.float32(scale_x), np.float32(scale_y)
     mantissa, shift = encode_scale(average_pool_scale(single_x, single_y, count))
-    smallest, largest = _LOWEST - zero_x, _HIGHEST - zero_x
+    smallest, largest = LOWEST - zero_x, HIGHEST - zero_x
     sums = np.arange(window * smallest, window * largest + 1, dtype=np.int64)
     integer = requantise(sums, mantissa, shift, zero_y).astype(np.int64)
     # No claim where ORT's conversion to int32 overflows, nor where its quotients could be subnormal, whose
@@ -331,7 +332,7 @@ def average_pool_is_exact(
     farthest = max(-smallest, largest)
     if _partial_sums_are_exact(single_x, window * farthest):
         value = sums.astype(np.float32) * single_x / np.float32(count) / single_y + np.float32(zero_y)
-        return bool(np.all(np.clip(np.rint(value), _LOWEST, _HIGHEST) == integer))
+        return bool(np.all(np.clip(np.rint(value), LOWEST, HIGHEST) == integer))
 
     # |x| is convex, so the sum of |x| for a given sum of x is largest where every pixel lies at an end.
     span = largest - smallest
@@ -342,8 +343,8 @@ def average_pool_is_exact(
     step = float(single_x) / (float(single_y) * count)
     error = _UNIT * step * (distances + partial_sums + 3 * np.abs(sums)) + _UNIT * np.abs(exact)
     error = error * 1.001 + 1e-9
-    below = np.clip(np.rint(exact - error), _LOWEST, _HIGHEST)
-    above = np.clip(np.rint(exact + error), _LOWEST, _HIGHEST)
+    below = np.clip(np.rint(exact - error), LOWEST, HIGHEST)
+    above = np.clip(np.rint(exact + error), LOWEST, HIGHEST)
     return bool(np.all((below == integer) & (above == integer)))
 
 

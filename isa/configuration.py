@@ -45,6 +45,7 @@ class PoolConfig:
     weights_vectors: int = _size("depth of the weights buffer")
     parameters_vectors: int = _size("depth of the parameters buffer")
     output_vectors: int = _size("depth of the output buffer")
+    residual_vectors: int = _size("depth of the residual buffer, which drains add from")
     accumulator_pixels: int = _size("pixels in each of the two accumulator banks")
     line_vectors: int = _size("depth of the line buffers: input columns, padding included, of a depthwise CONV")
     lanes: int = _size("bytes that the requantiser and the adder produce in a cycle")
@@ -68,7 +69,8 @@ class PoolConfig:
                 self._fail(field.name, f"is {value!r}; it must be a positive whole number")
         for name in (
             "array", "beat_bytes", "features_vectors", "weights_vectors", "parameters_vectors",
-            "output_vectors", "accumulator_pixels", "line_vectors", "lanes", "port_vectors", "queue_instructions",
+            "output_vectors", "residual_vectors", "accumulator_pixels", "line_vectors", "lanes", "port_vectors",
+            "queue_instructions",
             "fetch_beats", "memory_beats", "channels", "cores", "host_revolutions",
         ):  # fmt: skip
             value = getattr(self, name)
@@ -104,6 +106,7 @@ class PoolConfig:
             ("features_vectors", BUFFER_INDEX_BITS),
             ("weights_vectors", BUFFER_INDEX_BITS),
             ("output_vectors", BUFFER_INDEX_BITS),
+            ("residual_vectors", BUFFER_INDEX_BITS),
             ("parameters_vectors", next(f.width for f in Conv.layout() if f.name == "parameters")),
         ):
             if getattr(self, name) > 1 << bits:
@@ -167,6 +170,7 @@ class PoolConfig:
             self.weights_vectors,
             self.parameters_vectors,
             self.output_vectors,
+            self.residual_vectors,
             2 * self.accumulator_pixels,
             self.line_vectors,
             TABLE_VECTORS,
@@ -185,8 +189,8 @@ def _named(**sizes: int | str) -> PoolConfig:
 
 _PAPER: dict[str, int | str] = dict(
     cores=16, array=16, tenants=16, channels=4, beat_bytes=64, features_vectors=4096, weights_vectors=2048,
-    parameters_vectors=512, output_vectors=2048, accumulator_pixels=512, line_vectors=128, lanes=8,
-    memory_beats=1 << 22,
+    parameters_vectors=512, output_vectors=2048, residual_vectors=2048, accumulator_pixels=512, line_vectors=128,
+    lanes=8, memory_beats=1 << 22,
 )  # fmt: skip
 
 NAMED_POOLS: dict[str, PoolConfig] = {
@@ -194,19 +198,19 @@ NAMED_POOLS: dict[str, PoolConfig] = {
     for pool in (
         _named(
             name="tiny", cores=2, array=4, tenants=2, channels=1, beat_bytes=16, features_vectors=1024,
-            weights_vectors=1024, parameters_vectors=64, output_vectors=256, accumulator_pixels=128, line_vectors=32,
-            lanes=2, fetch_beats=8, memory_beats=1 << 16, host_revolutions=16,
+            weights_vectors=1024, parameters_vectors=64, output_vectors=256, residual_vectors=256,
+            accumulator_pixels=128, line_vectors=32, lanes=2, fetch_beats=8, memory_beats=1 << 16, host_revolutions=16,
         ),
         _named(
             name="small", cores=4, array=8, tenants=4, channels=1, beat_bytes=32, features_vectors=512,
-            weights_vectors=512, parameters_vectors=128, output_vectors=128, accumulator_pixels=64, line_vectors=32,
-            lanes=4, fetch_beats=16, memory_beats=1 << 17, host_revolutions=16,
+            weights_vectors=512, parameters_vectors=128, output_vectors=128, residual_vectors=128,
+            accumulator_pixels=64, line_vectors=32, lanes=4, fetch_beats=16, memory_beats=1 << 17, host_revolutions=16,
         ),
         _named(name="paper", **_PAPER),
         _named(
             name="single", cores=1, array=64, tenants=1, channels=1, beat_bytes=256, features_vectors=16384,
-            weights_vectors=8192, parameters_vectors=512, output_vectors=8192, accumulator_pixels=2048,
-            line_vectors=128, lanes=64, port_vectors=4, memory_beats=1 << 20,
+            weights_vectors=8192, parameters_vectors=512, output_vectors=8192, residual_vectors=8192,
+            accumulator_pixels=2048, line_vectors=128, lanes=64, port_vectors=4, memory_beats=1 << 20,
         ),
         _named(name="static", **_PAPER),
     )

@@ -73,6 +73,8 @@ def _check_buffer(name: str, store: VectorStore, first: int, count: int) -> None
 
 
 def _load(state: CoreState, memory: WindowMemory, load: Load) -> None:
+    if load.buffer not in state.buffers:
+        raise MachineFault(Fault.BUFFER_OVERRUN, f"LOAD names buffer {load.buffer}, which a core does not have")
     store = state.buffers[Buffer(load.buffer)]
     count = load.planes * load.rows * load.columns
     # Vectors go in order and each one is checked for its place in the buffer before memory is asked for it, so an
@@ -281,10 +283,12 @@ def _check_drain(state: CoreState, instruction: Conv | Pool, pixels: int) -> Non
     if instruction.drain:
         _check_buffer("parameters", state.buffers[Buffer.PARAMETERS], instruction.parameters, PARAMETER_VECTORS)
         _check_buffer("output", state.output, instruction.output, pixels)
+        if isinstance(instruction, Conv) and instruction.add:
+            _check_buffer("residual", state.buffers[Buffer.RESIDUAL], instruction.residual, pixels)
 
 
 def _drain(state: CoreState, instruction: Conv | Pool, pixels: int) -> None:
-    """Accumulators plus bias, requantised, clipped and looked up, to the output buffer."""
+    """Accumulators plus bias, requantised, clipped, added to and looked up, to the output buffer."""
     if not instruction.drain:
         return
     planes = state.buffers[Buffer.PARAMETERS].data[instruction.parameters :][:PARAMETER_VECTORS]
@@ -295,10 +299,21 @@ def _drain(state: CoreState, instruction: Conv | Pool, pixels: int) -> None:
     step = max(1, _CHUNK_VALUES // accumulator[0].size)
     for start in range(0, pixels, step):
         biased = accumulator[start : min(start + step, pixels)] + bias  # int32: wraps
-        result = arithmetic.requantise(
-            biased, mantissa, octets[7], state.drain.zero_point, state.drain.low, state.drain.high
-        )
+        adds = isinstance(instruction, Conv) and instruction.add
+        low, high = (arithmetic.LOWEST, arithmetic.HIGHEST) if adds else (state.drain.low, state.drain.high)
+        result = arithmetic.requantise(biased, mantissa, octets[7], state.drain.zero_point, low, high)
+        if isinstance(instruction, Conv) and instruction.add:
+            result = _with_residual(state, instruction, result, start)
         state.output.write(instruction.output + start, _look_up(state, result) if instruction.lookup else result)
+
+
+def _with_residual(state: CoreState, conv: Conv, pixels: NDArray[np.int8], start: int) -> NDArray[np.int8]:
+    """Requantised pixels [vectors, images, width], from pixel `start` on, plus their residual."""
+    first = conv.residual + start
+    residual = state.buffers[Buffer.RESIDUAL].data[first : first + len(pixels)]
+    a, b = (residual, pixels) if conv.residual_is_a else (pixels, residual)
+    parameters = arithmetic.AddParameters.from_instructions(state.add_factors, state.add_offset)
+    return arithmetic.add(a, b, parameters, state.drain.low, state.drain.high)
 
 
 def _look_up(state: CoreState, values: NDArray[np.int8]) -> NDArray[np.int8]:

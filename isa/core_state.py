@@ -169,6 +169,7 @@ class CoreState:
             Buffer.WEIGHTS: VectorStore(config.weights_vectors, width, np.int8),
             Buffer.PARAMETERS: VectorStore(config.parameters_vectors, width, np.int8),
             Buffer.TABLE: VectorStore(TABLE_VECTORS, width, np.int8),
+            Buffer.RESIDUAL: VectorStore(config.residual_vectors, width, np.int8),
         }
         self.output = VectorStore(config.output_vectors, width, np.int8)
         self.accumulators = [VectorStore(config.accumulator_pixels, width, np.int32) for _ in range(2)]

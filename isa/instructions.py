@@ -62,6 +62,7 @@ class Buffer(IntEnum):
     WEIGHTS = 1
     PARAMETERS = 2
     TABLE = 3
+    RESIDUAL = 4
 
 
 class Reduction(IntEnum):
@@ -149,9 +150,9 @@ class Load(CoreInstruction):
     opcode: ClassVar[int] = 0x10
     wait_compute: int = flag("take a token of the compute engine first (a buffer region is free)")
     post_compute: int = flag("give the compute engine a token when the last vector is in the buffer")
-    buffer: int = unsigned(2, "0 features, 1 weights, 2 parameters, 3 table")
     destination: int = unsigned(BUFFER_INDEX_BITS, "first vector of the buffer to write")
     address: int = unsigned(VECTOR_ADDRESS_BITS, "first vector in memory")
+    buffer: int = unsigned(3, "0 features, 1 weights, 2 parameters, 3 table, 4 residual; others have no vectors")
     columns: int = count(12, "vectors in a row")
     rows: int = count(10, "rows in a plane")
     planes: int = count(10, "planes")
@@ -257,6 +258,10 @@ class Conv(CoreInstruction):
     (isa.walks.window_shape: 3 x 5 for an array of 16). The other vectors of the tile do nothing. All input from the
     first pixel's first tap to the last pixel's last one is read, at least two columns of it. It is a BUFFER_OVERRUN
     if the kernel exceeds the window, or the columns that are read the line buffers.
+
+    With add, the drain adds a vector of the residual buffer to each pixel: the requantised byte, clipped to int8, and
+    the residual byte are the operands of an addition (CONFIG_ADD_FACTORS, CONFIG_ADD_OFFSET), which clips to
+    low..high; the table comes behind it. The residual vectors are in use up to post_save.
     """
 
     opcode: ClassVar[int] = 0x28
@@ -275,6 +280,11 @@ class Conv(CoreInstruction):
     parameters: int = unsigned(12, "parameter block: first vector in the parameters buffer")
     weights: int = unsigned(BUFFER_INDEX_BITS, "first weight tile: first vector in the weights buffer")
     depthwise: int = flag("convolve each channel by itself")
+    add: int = flag("the drain adds a residual to each pixel")
+    residual_is_a: int = flag(
+        "the residual is operand a of the addition and the pixel operand b; 0: the other way round"
+    )
+    residual: int = unsigned(BUFFER_INDEX_BITS, "first vector in the residual buffer, pixels without gaps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,7 +166,9 @@ class ComputeTiming:
         assert walk is not None
         groups = drain_groups(self.config.array, self.config.lanes)
         first_lane = cycle + DRAIN_SETUP + DRAIN_READ_TO_LANE
-        last = first_lane + walk.pixels * groups - 1 + LANE_LATENCY + RESULT_TO_WRITE
+        instruction = walk.instruction
+        passes_of_lanes = 2 if isinstance(instruction, Conv) and instruction.add else 1
+        last = first_lane + walk.pixels * groups - 1 + passes_of_lanes * LANE_LATENCY + RESULT_TO_WRITE
         self._job = _Job(cycle + 1, last, walk.instruction.bank, _IDLE)
         self._undrained = False
         self.busy.append((walk.last + 1, last + 1))

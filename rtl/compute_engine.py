@@ -73,6 +73,7 @@ class ComputeBuffers:
     weights: BankedMemory
     parameters: BankedMemory
     output: Memory
+    residual: BankedMemory
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,9 @@ class _Walk:
     post_save: WireVector
     output: WireVector
     parameters: WireVector
+    adds: WireVector
+    residual_is_a: WireVector
+    residual: WireVector
     instruction: WireVector
 
     def kept(self, scrub: Scrub, enable: WireVector, name: str) -> _Walk:
@@ -155,7 +159,8 @@ def compute_engine(
     writes, job_ends = WireVector(1), WireVector(1)
     hand_over = HandOver(
         valid=hands_over, bank=walk.bank, pixels=window.pixels, output=walk.output, parameters=walk.parameters,
-        lookup=walk.lookup, posts=walk.post_save, instruction=walk.instruction,
+        lookup=walk.lookup, adds=walk.adds, residual_is_a=walk.residual_is_a, residual=walk.residual,
+        posts=walk.post_save, instruction=walk.instruction,
     )  # fmt: skip
     with pyrtl.name_scope("drain"):
         job = drain_job(
@@ -188,7 +193,9 @@ def compute_engine(
         word = accumulators(config, scrub, pixel, sums.values, job.accumulator_read)
     factors = {**registers[ConfigAddFactors], **registers[ConfigAddOffset]}
     with pyrtl.name_scope("results"):
-        result = drain_results(config, scrub, job.sequence, word, sums.features, buffers.parameters, factors, table)
+        result = drain_results(
+            config, scrub, job.sequence, word, sums.features, buffers.parameters, buffers.residual, factors, table
+        )
     buffers.output.write(job.output_index, result.data, result.valid)
     writes <<= result.valid
     job_ends <<= result.valid & result.ends_job
@@ -234,15 +241,20 @@ def _fields_of(head: QueueHead, is_pool: WireVector, is_depthwise: WireVector) -
         post_save=walk_field("post_save"),
         output=walk_field("output"),
         parameters=walk_field("parameters"),
+        adds=~is_pool & field(head.word, Conv, "add"),
+        residual_is_a=field(head.word, Conv, "residual_is_a"),
+        residual=field(head.word, Conv, "residual"),
         instruction=head.address,
     )
 
 
 def _misfits(config: PoolConfig, pixels: WireVector, walk: _Walk) -> WireVector:
-    """Whether pixels exceed the accumulators, or what is drained the output or parameters buffer."""
+    """Whether pixels exceed the accumulators, or what is drained the output, parameters or residual buffer."""
     exceeds_output = walk.output + pixels > config.output_vectors
     exceeds_parameters = walk.parameters + PARAMETER_VECTORS > config.parameters_vectors
-    return (pixels > config.accumulator_pixels) | (walk.drain & (exceeds_output | exceeds_parameters))
+    exceeds_residual = walk.adds & (walk.residual + pixels > config.residual_vectors)
+    exceeds = exceeds_output | exceeds_parameters | exceeds_residual
+    return (pixels > config.accumulator_pixels) | (walk.drain & exceeds)
 
 
 def _misfits_lines(config: PoolConfig, window: WindowSettings, walk: _Walk) -> WireVector:

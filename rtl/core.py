@@ -7,7 +7,7 @@
    queue        queue       queue  load engine -+   tokens    save engine <- queue   |
    (load)      (compute)    (save)   | | | |    <---------->       ^                 |
                   |                  v v v v                       |                 |
-                  v         features weights parameters table      |                 |
+                  v         features weights parameters table residual                 |
             compute engine <---------+                             |                 |
                   +-----------------------------------------> output buffer          |
                                                                                      |
@@ -188,4 +188,5 @@ def _compute_buffers(buffers: Mapping[Buffer, BankedMemory], output: Memory) -> 
         weights=buffers[Buffer.WEIGHTS],
         parameters=buffers[Buffer.PARAMETERS],
         output=output,
+        residual=buffers[Buffer.RESIDUAL],
     )

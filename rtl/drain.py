@@ -7,6 +7,9 @@ A drain of P pixels that is handed over at x:
             job    parameters      pixel p is      group g    group g    pixel p is       another job may start;
             starts are read        read (group g)  in lanes   leaves     written (g=G-1)  the token is visible
 
+With `add` the bytes that leave the requantiser go through the adder, which takes 19 cycles more: the residual buffer is
+read in the cycle before they leave, and everything behind it is 19 cycles later.
+
 An ADD of N vectors that issues at u:
 
             u      u+1+iS   u+2+iS   u+4+iS+g   u+23+iS+g   u+25+iS+G-1     u+(N-1)S+G+25
@@ -32,12 +35,12 @@ from pyrtl import Const, Register, WireVector, concat_list, mux, select
 
 from isa.configuration import PoolConfig
 from isa.instructions import PARAMETER_VECTORS, Add, Lookup
-from isa.pipeline import DRAIN_SETUP, add_cycles, drain_groups
+from isa.pipeline import DRAIN_SETUP, LANE_LATENCY, add_cycles, drain_groups
 from rtl.accumulators import ACCUMULATOR_BITS, DrainRead
 from rtl.banked_memory import BankedMemory
 from rtl.instruction_fields import field, is_kind
 from rtl.mac_array import slices
-from rtl.result_path import Clipping, GroupMark, LaneInputs, ResultVector, TableWrite, result_path
+from rtl.result_path import Clipping, GroupMark, JobKind, LaneInputs, ResultVector, TableWrite, result_path
 from rtl.scrubbed import Scrub, log2, resized
 
 _OPERANDS = (Add, Lookup)
@@ -53,6 +56,9 @@ class HandOver:
     output: WireVector
     parameters: WireVector
     lookup: WireVector
+    adds: WireVector
+    residual_is_a: WireVector
+    residual: WireVector
     posts: WireVector
     instruction: WireVector
 
@@ -92,6 +98,12 @@ class Sequence:
     operand_ends: WireVector
     is_add: WireVector
     is_lookup: WireVector
+    adds_residual: WireVector
+    """The drain's bytes go through the adder, with those of the residual buffer."""
+    residual_is_a: WireVector
+    residual_index: WireVector
+    residual_group: WireVector
+    """Group of the residual vector in that buffer's data register."""
     uses_table: WireVector
     clipping: Clipping
     parameters_index: WireVector
@@ -128,6 +140,7 @@ def drain_job(
     is_lookup = scrub.kept(starts_lookup, starts, "is_lookup")
     is_drain = ~is_add & ~is_lookup
     uses_table = taken(hand_over.lookup, starts_lookup | field(word, Add, "lookup"), "uses_table")
+    adds_residual = scrub.kept(hand_over.valid & hand_over.adds, starts, "adds_residual")
     bank = taken(hand_over.bank, zero, "bank")
     posts = taken(hand_over.posts, field(word, _OPERANDS, "post_save"), "posts_save")
     posts_load = taken(zero, field(word, _OPERANDS, "post_load"), "posts_load")
@@ -182,18 +195,25 @@ def drain_job(
     ends_job = ends_item & is_last_item
     drains = generating & is_drain
     last_group = step == groups - 1
+    drain_ends_vector = scrub.stage(drains & last_group, "drain_ends_vector")
+    drain_group = scrub.stage(step, "drain_group")
+    leaves_requantiser = scrub.delay(drain_ends_vector, LANE_LATENCY - 1, "requantised")
     sequence = Sequence(
         drain_mark=GroupMark(
             valid=scrub.stage(drains, "drain_valid"),
-            ends_vector=scrub.stage(drains & last_group, "drain_ends_vector"),
+            ends_vector=drain_ends_vector,
             ends_job=scrub.stage(drains & ends_job, "drain_ends_job"),
         ),
-        drain_group=scrub.stage(step, "drain_group"),
+        drain_group=drain_group,
         operand_reads_b=scrub.stage(generating & is_add & (step == 0), "b_arrives"),
         operand_arrives=scrub.stage(generating & ~is_drain & select(is_add, step == 1, step == 0), "a_arrives"),
         operand_ends=scrub.stage(is_last_item, "operand_ends"),
         is_add=is_add,
         is_lookup=is_lookup,
+        adds_residual=adds_residual,
+        residual_is_a=scrub.kept(hand_over.residual_is_a, starts, "residual_is_a"),
+        residual_index=counter(hand_over.residual, leaves_requantiser, "residual_index"),
+        residual_group=scrub.delay(drain_group, LANE_LATENCY, "residual_group"),
         uses_table=uses_table,
         clipping=Clipping(**{name: scrub.kept(output_settings[name], starts, name) for name in output_settings}),
         parameters_index=parameters_index,
@@ -223,6 +243,7 @@ def drain_results(
     word: list[WireVector],
     features: WireVector,
     parameters: BankedMemory,
+    residual: BankedMemory,
     factors: Mapping[str, WireVector],
     table: TableWrite,
 ) -> ResultVector:
@@ -275,8 +296,22 @@ def drain_results(
         shifts=group_of(planes[7], now),
         a=group_of(slices(pair_a, 8), group),
         b=group_of(slices(pair_b, 8), group),
+        residuals=group_of(slices(residual.read(sequence.residual_index), 8), sequence.residual_group),
     )
     return result_path(
-        config, scrub, inputs, lane_mark, operand, sequence.is_add, sequence.is_lookup, sequence.uses_table,
-        sequence.clipping, factors, table,
-    )  # fmt: skip
+        config,
+        scrub,
+        inputs,
+        lane_mark,
+        operand,
+        JobKind(
+            sequence.is_add,
+            sequence.is_lookup,
+            sequence.adds_residual,
+            sequence.residual_is_a,
+            sequence.uses_table,
+        ),
+        sequence.clipping,
+        factors,
+        table,
+    )

@@ -57,6 +57,7 @@ def buffer_depths(config: PoolConfig) -> dict[Buffer, int]:
         Buffer.WEIGHTS: config.weights_vectors,
         Buffer.PARAMETERS: config.parameters_vectors,
         Buffer.TABLE: TABLE_VECTORS,
+        Buffer.RESIDUAL: config.residual_vectors,
     }
 
 
@@ -164,7 +165,7 @@ def load_engine(
 
 def _any_buffer(config: PoolConfig, buffer: WireVector, behind: WireVector) -> WireVector:
     """Whether `behind`, one more than the last index of a beat, exceeds the depth of the chosen buffer."""
-    exceeds: WireVector = Const(0, 1)
+    exceeds: WireVector = buffer > max(Buffer)
     for name, depth in buffer_depths(config).items():
         exceeds = exceeds | ((buffer == int(name)) & (behind > depth))
     return exceeds

@@ -5,7 +5,8 @@
             the lanes      leave        or the bytes   is in place: vector is written
 
 A group is as many channels as there are lanes; the A / lanes groups of a vector follow one another. Bytes of a LOOKUP
-join where the lanes end.
+join where the lanes end. Bytes of a drain that adds a residual leave the requantiser at i+19, pass through the adder,
+and leave it at i+38.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyrtl import WireVector, concat, concat_list, select
+from pyrtl import Const, WireVector, concat, concat_list, select
 
+from isa.arithmetic import HIGHEST, LOWEST
 from isa.configuration import PoolConfig
 from isa.instructions import TABLE_VECTORS
 from isa.pipeline import LANE_LATENCY, RESULT_TO_WRITE
@@ -54,6 +56,19 @@ class LaneInputs:
     shifts: list[WireVector]
     a: list[WireVector]
     b: list[WireVector]
+    residuals: list[WireVector]
+    """Of the group that leaves the requantiser, not of the one that enters."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """What the job does up to its last byte; of the first three at most one holds, none for a plain drain."""
+
+    is_add: WireVector
+    is_lookup: WireVector
+    adds_residual: WireVector
+    residual_is_a: WireVector
+    uses_table: WireVector
 
 
 @dataclass(frozen=True)
@@ -79,9 +94,7 @@ def result_path(
     inputs: LaneInputs,
     mark: GroupMark,
     lookup_mark: GroupMark,
-    is_add: WireVector,
-    is_lookup: WireVector,
-    uses_table: WireVector,
+    job: JobKind,
     clipping: Clipping,
     factors: Mapping[str, WireVector],
     table: TableWrite,
@@ -89,27 +102,37 @@ def result_path(
     """The result of a job. `mark` belongs to the lanes' inputs; `lookup_mark` to the operands of a LOOKUP (`inputs.a`),
     which go around the lanes."""
     constants = adder_constants(factors, scrub.active)
+    requantised_low = select(job.adds_residual, Const(LOWEST, 8), clipping.low)
+    requantised_high = select(job.adds_residual, Const(HIGHEST, 8), clipping.high)
     results = []
     for lane in range(config.lanes):
         requantised = requantiser_lane(
             inputs.accumulators[lane], inputs.mantissas[lane], inputs.shifts[lane],
-            clipping.zero_point, clipping.low, clipping.high, scrub.active, f"requantiser_{lane}",
+            clipping.zero_point, requantised_low, requantised_high, scrub.active, f"requantiser_{lane}",
         )  # fmt: skip
-        added = adder_lane(
-            inputs.a[lane], inputs.b[lane], constants, clipping.low, clipping.high, scrub.active, f"adder_{lane}"
+        residual = inputs.residuals[lane]
+        behind_a, behind_b = (
+            select(job.residual_is_a, residual, requantised),
+            select(job.residual_is_a, requantised, residual),
         )
-        results.append(select(is_lookup, inputs.a[lane], select(is_add, added, requantised)))
+        a = select(job.adds_residual, behind_a, inputs.a[lane])
+        b = select(job.adds_residual, behind_b, inputs.b[lane])
+        added = adder_lane(a, b, constants, clipping.low, clipping.high, scrub.active, f"adder_{lane}")
+        from_adder = job.is_add | job.adds_residual
+        results.append(select(job.is_lookup, inputs.a[lane], select(from_adder, added, requantised)))
 
     fields = concat(mark.ends_job, mark.ends_vector, mark.valid)
     fields = scrub.delay(fields, LANE_LATENCY, "mark")
+    behind = scrub.delay(select(job.adds_residual, fields, Const(0, len(fields))), LANE_LATENCY, "residual_mark")
+    fields = select(job.adds_residual, behind, fields)
     around = concat(lookup_mark.ends_job, lookup_mark.ends_vector, lookup_mark.valid)
-    marks = scrub.stage(select(is_lookup, around, fields), "looked_up_mark")
+    marks = scrub.stage(select(job.is_lookup, around, fields), "looked_up_mark")
 
     final = []
     for lane, byte in enumerate(results):
         memory = BankedMemory(scrub, 8, TABLE_VECTORS, f"table_{lane}", config.port_vectors)
         memory.write(table.banks, table.valid)
-        final.append(select(uses_table, memory.read(byte), scrub.stage(byte, f"plain_{lane}")))
+        final.append(select(job.uses_table, memory.read(byte), scrub.stage(byte, f"plain_{lane}")))
 
     valid, ends_vector, ends_job = marks[0], marks[1], marks[2]
     collected = scrub.register(8 * config.array, "collected")

@@ -96,6 +96,7 @@ def _core_stream(
         loads, compute = _step(config, random, core, source, step)
         if not step:
             loads.append(Load(core=core, buffer=Buffer.TABLE, address=source, columns=TABLE_VECTORS))
+            loads.append(Load(core=core, buffer=Buffer.RESIDUAL, address=source, columns=config.residual_vectors))
         loads[0] = _with(loads[0], wait_compute=int(step >= 2))
         loads[-1] = _with(loads[-1], post_compute=1)
         first = next(place for place, each in enumerate(compute) if isinstance(each, Conv | Pool | Add | Lookup))
@@ -141,8 +142,8 @@ def _step(
 ) -> tuple[list[CoreInstruction], list[CoreInstruction]]:
     """(loads, configuration and operation) of one step; the loads fill one half of each buffer.
 
-    A drain may still use table and parameters when its CONV has given `post_load`, so the table is loaded once in a
-    layer, and each step has a parameter block of its own.
+    A drain may still use table, residual and parameters when its CONV has given `post_load`, so table and residual are
+    loaded once in a layer, and each step has a parameter block of its own.
     """
     half = step % 2
     features = half * (config.features_vectors // 2)
@@ -170,18 +171,10 @@ def _step(
         loads: list[CoreInstruction] = [load(Buffer.FEATURES, features, vectors, 2)]
         if kind is Lookup:
             return loads, [Lookup(core=core, features=features, output=output, vectors=vectors)]
-        factors = ConfigAddFactors(
-            core=core, mantissa_a=1 << 23 | random.getrandbits(23), shift_a=random.randint(0, 6),
-            mantissa_b=1 << 23 | random.getrandbits(23), shift_b=random.randint(0, 6),
-        )  # fmt: skip
-        offset = ConfigAddOffset(
-            core=core, mantissa_f=random.getrandbits(24), negative_f=random.getrandbits(1),
-            shift_f=random.randint(0, 8), fraction=random.randint(20, 34),
-        )  # fmt: skip
         add = Add(
             core=core, features=features, features_b=features + vectors, output=output, vectors=vectors, lookup=lookup
         )
-        return loads, [factors, offset, add]
+        return loads, [*_addition(random, core), add]
 
     rows, columns = random.randint(1, 7), random.randint(1, 9)
     kernel_rows, kernel_columns = random.randint(1, 3), random.randint(1, 3)
@@ -218,6 +211,24 @@ def _step(
         for _ in range(random.randint(0, 2)):
             first = place | {"drain": 0, "bank": random.getrandbits(1), "lookup": 0}
             operations.append(Conv(**first, weights=weights, accumulate=0, depthwise=depthwise))
-        operations.append(Conv(**place, weights=weights, accumulate=random.getrandbits(1), depthwise=depthwise))
+        last = Conv(**place, weights=weights, accumulate=random.getrandbits(1), depthwise=depthwise)
+        if random.random() < 0.5:
+            residual = random.randint(0, config.residual_vectors - output_rows * output_columns)
+            last = _with(last, add=1, residual_is_a=random.getrandbits(1), residual=residual)
+            operations = [*_addition(random, core), *operations]
+        operations.append(last)
     random.shuffle(loads)
     return loads, [window, tile, result, *operations]
+
+
+def _addition(random: Random, core: int) -> list[CoreInstruction]:
+    """Constants of additions."""
+    factors = ConfigAddFactors(
+        core=core, mantissa_a=1 << 23 | random.getrandbits(23), shift_a=random.randint(0, 6),
+        mantissa_b=1 << 23 | random.getrandbits(23), shift_b=random.randint(0, 6),
+    )  # fmt: skip
+    offset = ConfigAddOffset(
+        core=core, mantissa_f=random.getrandbits(24), negative_f=random.getrandbits(1),
+        shift_f=random.randint(0, 8), fraction=random.randint(20, 34),
+    )  # fmt: skip
+    return [factors, offset]
