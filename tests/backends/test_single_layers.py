@@ -16,9 +16,17 @@ from isa.configuration import NAMED_POOLS
 from isa.registers import TenantState
 from isa.timing import simulate
 from tests.compiler.builder import random_int8
-from tests.compiler.test_single_layers import Case, addition, concatenation, convolution, pooling, product
+from tests.compiler.test_single_layers import (
+    Case,
+    addition,
+    concatenation,
+    convolution,
+    pooling,
+    product,
+    residual,
+)
 
-CASES = {convolution: 100, addition: 40, pooling: 60, concatenation: 20, product: 20}
+CASES = {convolution: 100, residual: 40, addition: 40, pooling: 60, concatenation: 20, product: 20}
 """How many layers of each kind: the seeds from 1,000 on."""
 
 

@@ -18,7 +18,7 @@ from compiler.compile import compile_model
 from isa.arithmetic import average_pool_is_exact
 from isa.configuration import NAMED_POOLS
 from isa.encoding import decode
-from isa.instructions import WORD_BYTES, Conv
+from isa.instructions import WORD_BYTES, Add, Conv, Instruction
 from tests.compiler.builder import NetworkBuilder, random_int8
 from tests.compiler.execution import assert_exact
 
@@ -185,6 +185,54 @@ def addition(seed: int) -> Case:
     return Case(network.model(y), shapes, *_pool_and_cores(generator), generator, features)
 
 
+def residual(seed: int) -> Case:
+    """A convolution, and behind it an addition of what a layer before or the host gives, in both orders."""
+    generator = np.random.default_rng(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(generator.integers(low, high + 1))
+
+    kind = ("pointwise", "spatial", "depthwise")[int(generator.choice(3))]
+    kernel = 1 if kind == "pointwise" else 3
+    channels, size = draw(2, 40), (draw(1, 18), draw(1, 18))
+    scales = [float(np.float32(scale)) for scale in np.exp(generator.uniform(-5, -1, 4))]
+    zeros = [int(zero) for zero in generator.integers(-128, 128, 4)]
+    before, own, other, total = zip(scales, zeros, strict=True)
+    network = NetworkBuilder()
+    shape = (1, channels, *size)
+    shapes = {"x": shape}
+    x = network.node("MaxPool", [network.input(shape)], kernel_shape=[1, 1])
+    features = {kind}
+
+    def convolved(groups: int, side: int, numbers: tuple[float, int]) -> str:
+        weights = random_int8(generator, (channels, channels // groups, side, side))
+        bias = generator.integers(-2000, 2000, channels).astype(np.int32)
+        factors = (generator.uniform(0.5, 2, channels) * numbers[0] / before[0] / 74).astype(np.float32)
+        return network.conv(x, before, weights, factors, numbers, bias, pads=[side // 2] * 4, group=groups)
+
+    source = ("layer", "input", "convolution")[int(generator.choice(3))]
+    features.add(f"from {source}")
+    if source == "input":
+        added = network.input(shape, name="y")
+        shapes["y"] = shape
+    elif source == "layer":
+        added, other = x, before
+    else:
+        added = convolved(1, 1, other)
+    result = convolved(channels if kind == "depthwise" else 1, kernel, own)
+    is_first = generator.random() < 0.5
+    features.add("residual first" if is_first else "residual second")
+    pair = [(added, other), (result, own)] if is_first else [(result, own), (added, other)]
+    y = network.add(*pair[0], *pair[1], total)
+    if generator.random() < 0.4:
+        y = network.node("Relu", [y])
+        features.add("relu")
+    elif generator.random() < 0.4:
+        y = network.unary("QLinearLeakyRelu", y, total, (total[0] / 2, 3), alpha=0.1)
+        features.add("leaky relu")
+    return Case(network.model(y), shapes, *_pool_and_cores(generator), generator, features)
+
+
 def pooling(seed: int) -> Case:
     """Maximum, average (scales for which the integer sum is exact) and global average."""
     generator = np.random.default_rng(seed)
@@ -295,14 +343,31 @@ def test_depthwise_convolutions(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_depthwise_convolutions_use_the_window_of_the_array(seed: int) -> None:
-    case = depthwise(seed)
+    convolutions = [instruction for instruction in _frame(depthwise(seed)) if isinstance(instruction, Conv)]
+    assert convolutions and all(instruction.depthwise for instruction in convolutions)
+
+
+def _frame(case: Case) -> list[Instruction]:
+    """The last layer's instructions."""
     package = compile_model(case.model, CASE_POOLS[case.pool])
     words = np.frombuffer(package.image(), np.uint8)[: len(package.image()) // WORD_BYTES * WORD_BYTES]
     code = [int.from_bytes(word.tobytes(), "little") for word in words.reshape(-1, WORD_BYTES)]
     frame = package.layers[-1].frames[case.cores]
-    instructions = [decode(word) for word in code[frame.word : frame.word + frame.words]]
-    convolutions = [instruction for instruction in instructions if isinstance(instruction, Conv)]
-    assert convolutions and all(instruction.depthwise for instruction in convolutions)
+    return [decode(word) for word in code[frame.word : frame.word + frame.words]]
+
+
+@settings(many, max_examples=80)
+@given(seeds)
+def test_convolutions_with_residuals(seed: int) -> None:
+    residual(seed).check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drain_adds_the_residual(seed: int) -> None:
+    kinds = {type(instruction) for instruction in _frame(residual(seed))}
+    drains = [each for each in _frame(residual(seed)) if isinstance(each, Conv) and each.drain]
+    assert drains and all(each.add for each in drains)
+    assert Add not in kinds
 
 
 @many
@@ -349,6 +414,10 @@ FEATURES = {
     depthwise: {"kernel5", "kernel7", "stride1", "stride2", "stride3", "wide", "wide array", "leaky relu"},
     pooling: {"maximum", "average", "global", "padding", "ceil mode", "include pad"},
     addition: {"constant", "same", "two inputs", "sigmoid"},
+    residual: {
+        "pointwise", "spatial", "depthwise", "from layer", "from input", "from convolution", "residual first",
+        "residual second", "relu", "leaky relu",
+    },
     concatenation: {"aligned", "unaligned", "one scale", "scales", "twice"},
     product: {"transposed", "plain", "bias", "no bias"},
 }  # fmt: skip

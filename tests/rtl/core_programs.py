@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from isa.arithmetic import AddParameters, add_parameters
+from isa.arithmetic import add_parameters
 from isa.configuration import PoolConfig
 from isa.instructions import (
     Add,
     Buffer,
-    ConfigAddFactors,
-    ConfigAddOffset,
     ConfigLoad,
     ConfigOutput,
     ConfigSave,
@@ -185,17 +183,25 @@ def _convolution(step: _Step) -> None:
     )  # fmt: skip
     step.compute.append(first)
     if chunks or step.flip():
-        step.compute.append(
-            Conv(
-                **_walk_fields(step, window, tile),
-                weights=step.base("weights") + weights,
-                bank=bank if chunks or step.flip() else 1 - bank,
-                drain=1,
-                accumulate=chunks,
-                parameters=step.parameters(),
-                output=step.output(pixels),
-            )
+        last = Conv(
+            **_walk_fields(step, window, tile),
+            weights=step.base("weights") + weights,
+            bank=bank if chunks or step.flip() else 1 - bank,
+            drain=1,
+            accumulate=chunks,
+            parameters=step.parameters(),
+            output=step.output(pixels),
         )
+        step.compute.append(_with_residual(step, last, pixels))
+
+
+def _with_residual(step: _Step, conv: Conv, pixels: int) -> Conv:
+    """The CONV, the last one of its step; now and then its drain adds a residual, which lies ready in its buffer."""
+    if step.pick(0, 2):
+        return conv
+    step.compute[:0] = _addition_constants(step)
+    first = step.pick(0, step.config.residual_vectors - pixels)
+    return replace(conv, add=1, residual_is_a=step.flip(), residual=first)
 
 
 def _depthwise(step: _Step) -> None:
@@ -231,16 +237,15 @@ def _depthwise(step: _Step) -> None:
         else:
             step.compute.append(Conv(**fields, weights=step.base("weights") + step.pick(0, room), depthwise=1))
     drained = _walk_fields(step, window, tile) | {"bank": bank, "accumulate": step.pick(0, 1)}
-    step.compute.append(
-        Conv(
-            **drained,
-            weights=step.base("weights") + step.pick(0, room),
-            depthwise=1,
-            drain=1,
-            parameters=step.parameters(),
-            output=step.output(pixels),
-        )
+    last = Conv(
+        **drained,
+        weights=step.base("weights") + step.pick(0, room),
+        depthwise=1,
+        drain=1,
+        parameters=step.parameters(),
+        output=step.output(pixels),
     )
+    step.compute.append(_with_residual(step, last, pixels))
 
 
 def _pooling(step: _Step) -> None:
@@ -266,15 +271,16 @@ def _pooling(step: _Step) -> None:
     )
 
 
+def _addition_constants(step: _Step) -> tuple[CoreInstruction, ...]:
+    scales = [np.float32(2.0 ** step.rng.uniform(-6, 0)) for _ in range(3)]
+    zeros = [step.pick(-128, 127) for _ in range(3)]
+    return add_parameters(scales[0], zeros[0], scales[1], zeros[1], scales[2], zeros[2]).instructions(0)
+
+
 def _addition(step: _Step) -> None:
     vectors = step.pick(1, min(step.size("features"), step.size("output") // 2, 150))
     step.load(Buffer.FEATURES, step.base("features"), step.size("features"))
-    scales = [np.float32(2.0 ** step.rng.uniform(-6, 0)) for _ in range(3)]
-    zeros = [step.pick(-128, 127) for _ in range(3)]
-    constants: AddParameters = add_parameters(scales[0], zeros[0], scales[1], zeros[1], scales[2], zeros[2])
-    names = vars(constants)
-    for kind in (ConfigAddFactors, ConfigAddOffset):
-        step.compute.append(kind(**{name: names[name] for name in names if name in kind.__dataclass_fields__}))
+    step.compute += _addition_constants(step)
     _configured_output(step)
     for _ in range(step.pick(1, 2)):
         room = step.size("features") - vectors
@@ -313,8 +319,14 @@ STEPS: dict[str, Callable[[_Step], None]] = {
 def random_program(
     config: PoolConfig, rng: np.random.Generator, steps: int, kinds: tuple[str, ...] = tuple(STEPS)
 ) -> list[CoreInstruction]:
-    """A program whose steps overlap; drains and ADDs sometimes go through the table, which is loaded first."""
-    program: list[CoreInstruction] = [Load(buffer=Buffer.TABLE, address=64, columns=256)]
+    """A program whose steps overlap; drains and ADDs go through the table at times, and drains add residuals.
+
+    Table and residuals are loaded first.
+    """
+    program: list[CoreInstruction] = [
+        Load(buffer=Buffer.TABLE, address=64, columns=256),
+        Load(buffer=Buffer.RESIDUAL, address=1000, columns=config.residual_vectors),
+    ]
     address = _OUTPUT_ADDRESS
     for number in range(steps):
         step = _Step(config, rng, number % 2, [], [], [])
