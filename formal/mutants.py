@@ -34,8 +34,8 @@ from isa.configuration import PoolConfig
 
 MUTANT_POOL = PoolConfig(
     name="mutant", cores=2, array=4, tenants=2, channels=1, beat_bytes=32, features_vectors=16, weights_vectors=16,
-    parameters_vectors=8, output_vectors=16, accumulator_pixels=16, line_vectors=16, lanes=2, memory_beats=64,
-    host_revolutions=2, fetch_beats=2,
+    parameters_vectors=8, output_vectors=16, residual_vectors=16, accumulator_pixels=16, line_vectors=16, lanes=2,
+    memory_beats=64, host_revolutions=2, fetch_beats=2,
 )  # fmt: skip
 
 

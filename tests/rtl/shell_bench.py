@@ -21,13 +21,13 @@ from rtl.pool import core_stub, pool
 
 MINI = PoolConfig(
     name="mini", cores=4, array=4, tenants=3, channels=1, beat_bytes=32, features_vectors=64, weights_vectors=64,
-    parameters_vectors=16, output_vectors=64, accumulator_pixels=16, line_vectors=16, lanes=2, memory_beats=128,
-    host_revolutions=4, fetch_beats=4,
+    parameters_vectors=16, output_vectors=64, residual_vectors=16, accumulator_pixels=16, line_vectors=16, lanes=2,
+    memory_beats=128, host_revolutions=4, fetch_beats=4,
 )  # fmt: skip
 WIDE = PoolConfig(
     name="wide", cores=16, array=4, tenants=5, channels=4, beat_bytes=32, features_vectors=64, weights_vectors=64,
-    parameters_vectors=16, output_vectors=64, accumulator_pixels=16, line_vectors=16, lanes=2, memory_beats=256,
-    host_revolutions=4, fetch_beats=8,
+    parameters_vectors=16, output_vectors=64, residual_vectors=16, accumulator_pixels=16, line_vectors=16, lanes=2,
+    memory_beats=256, host_revolutions=4, fetch_beats=8,
 )  # fmt: skip
 
 
