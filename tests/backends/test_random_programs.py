@@ -58,7 +58,6 @@ def run(port: PoolPort, program: RandomProgram, cores: list[int]) -> tuple[Bytes
         pytest.param("small", "pyrtl", marks=pytest.mark.xdist_group("small_pyrtl")),
         pytest.param("small", "verilator", marks=pytest.mark.xdist_group("small_verilator")),
         pytest.param("tiny single", "pyrtl", marks=pytest.mark.xdist_group("single_rtl")),
-        pytest.param("tiny single", "verilator", marks=pytest.mark.xdist_group("single_rtl")),
         pytest.param("two channels", "pyrtl", marks=pytest.mark.xdist_group("single_rtl")),
         pytest.param("half beats", "pyrtl", marks=pytest.mark.xdist_group("single_rtl")),
     ],
