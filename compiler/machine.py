@@ -90,7 +90,7 @@ class WindowLayer:
     blocks: tuple[BlockWork, ...]
     parts: tuple[OutputPart, ...]
     drain: Drain
-    chunk_cycles: int = 512
+    chunk_cycles: int = 320
     """Cycles that the array spends in one chunk of the reduction at most, if that has so many blocks."""
     depthwise: bool = False
     """Each channel is convolved by itself; the weights of consecutive blocks follow one another without gaps."""

@@ -151,7 +151,7 @@ class _Scheduler:
             needs_load = max(needs_load, self._load_numbers[operand.buffer, operand.key])
         bank = 0
         if self._computes:  # a reduction stays in its bank; the next one takes the other, for this one is drained
-            bank = self._computes[-1].bank ^ int(self._computes[-1].step.drains)
+            bank = self._computes[-1].bank ^ int(step.changes_bank or self._computes[-1].step.drains)
         item = _ComputeItem(step, places, bank, needs_load)
         if step.output:
             save = len(self._saves)

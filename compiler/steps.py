@@ -86,6 +86,8 @@ class Step:
     operands: tuple[Operand, ...]
     output: Region | None
     cycles: int
+    changes_bank: bool = False
+    """Whether it accumulates in the other bank than the step before, even if that does not drain."""
 
     @property
     def drains(self) -> bool:

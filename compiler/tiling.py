@@ -67,16 +67,19 @@ class Walk:
 
 @dataclass(frozen=True)
 class Cost:
-    """Estimated cycles: of the array, of memory, and of what overlaps with nothing (first load, last save)."""
+    """Estimated cycles: of the array and of memory in each phase, and of what overlaps with nothing.
 
-    compute: float
-    memory: float
+    In the first phase comes what stays for the second one. The edges are the first load and the last save.
+    """
+
+    compute: tuple[float, float]
+    memory: tuple[float, float]
     edges: float
 
     @property
     def cycles(self) -> float:
-        """Compute and memory overlap."""
-        return max(self.compute, self.memory) + self.edges
+        """Compute and memory overlap within a phase."""
+        return sum(map(max, self.compute, self.memory)) + self.edges
 
 
 Work = list[list[tuple[Tile, int]]]
@@ -320,7 +323,7 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
         cycles_of_chunks = taps * pool_pass_cycles(tile.pixels)
     reduction = cycles_of_chunks + _INSTRUCTION_CYCLES * len(chunks)
     drain = tile.pixels * config.array / config.lanes + _DRAIN_CYCLES
-    compute = tile_count * block_count * max(reduction + 20, drain)
+    compute = max(reduction + 20, drain)
 
     input_rows = min(
         (tile.end_row - 1) * layer.strides[0] + (kernel[0] - 1) * layer.dilations[0] + 1, layer.source.rows
@@ -344,23 +347,32 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     else:
         features_stay = shares_input and features * tile_count <= config.features_vectors
         weights_stay = weights <= resident
-    feature_loads = tile_count * (1 if features_stay else block_count)
-    weight_loads = block_count * (1 if weights_stay else tile_count)
     save_beats = _slots((tile.end_column, tile.end_row, 1), (layer.target.columns, 0), config)
     save_runs = 1 if tile.end_column == layer.target.columns else tile.end_row
     save_beats += save_runs * (config.channels - 1)  # the loads, too, lose their place on the channels
-    words = _WORDS_OF_A_STEP * tile_count * block_count * len(chunks)
-    beats = feature_beats * feature_loads + weights / config.vectors_per_beat * weight_loads
-    if layer.residual is not None:
-        beats += save_beats * tile_count * block_count
-    beats += save_beats * tile_count * block_count + words / config.words_per_beat
+    weight_beats = weights / config.vectors_per_beat
+    step_beats = save_beats * (1 if layer.residual is None else 2)
+    step_beats += _WORDS_OF_A_STEP * len(chunks) / config.words_per_beat
     spacing = cycles_per_beat(config)
+    if walk.tile_first:  # the first tile brings the weights
+        inner, outer = block_count, tile_count
+        first = feature_beats * (1 if features_stay else inner) + inner * weight_beats
+        later = feature_beats * (1 if features_stay else inner) + (0 if weights_stay else inner * weight_beats)
+    else:  # the first block brings the features
+        inner, outer = tile_count, block_count
+        first = weight_beats * (1 if weights_stay else inner) + inner * feature_beats
+        later = weight_beats * (1 if weights_stay else inner) + (0 if features_stay else inner * feature_beats)
+    phases = (
+        (first + inner * step_beats) * spacing * _MEMORY_LOSS,
+        (outer - 1) * (later + inner * step_beats) * spacing * _MEMORY_LOSS,
+    )
     prefetched = min(weights, weights_zone(config))
     first_tile = (feature_beats + (weights - prefetched) / config.vectors_per_beat) * spacing
     first_chunk = first_tile / len(chunks)
-    starved = max(0.0, first_tile - first_chunk - reduction)
+    starts_together = walk.tile_first and shares_input and block_count > 1  # see compiler.frames
+    starved = max(0.0, first_tile - first_chunk - reduction * (2 if starts_together else 1))
     edges = 2 * config.channel_latency + first_chunk + starved + save_beats * spacing + drain
-    return Cost(compute, beats * spacing * _MEMORY_LOSS, edges)
+    return Cost((inner * compute, (outer - 1) * inner * compute), phases, edges)
 
 
 @lru_cache(maxsize=1 << 14)

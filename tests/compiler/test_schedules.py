@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.compile import compile_model
+from compiler.frames import build_frame
 from compiler.golden import Golden
 from compiler.machine import BlockWork, Drain, FeatureMap, OutputPart, WindowLayer
 from compiler.package import Package
 from compiler.tiling import window_work
 from isa.configuration import NAMED_POOLS, PoolConfig
 from isa.core_state import WindowMemory
-from isa.instructions import CoreInstruction, SyncRaise, SyncWait
+from isa.encoding import decode
+from isa.instructions import Conv, CoreInstruction, SyncRaise, SyncWait
 from isa.interpreter import tokens_given, tokens_taken
 from tests.compiler.adversary import Adversary, dispatched
 from tests.compiler.test_networks import image, network, package
@@ -80,6 +82,21 @@ def test_layers_survive_any_order_of_execution(seed: int, generate: object) -> N
     config = NAMED_POOLS[case.pool]
     compiled = compile_model(case.model, config, [case.cores])
     run_adversary(compiled, case.model, config, case.cores, seed)
+
+
+def test_the_first_two_blocks_of_a_layer_share_each_chunk_of_their_input_as_it_comes() -> None:
+    layer = WindowLayer(
+        "layer", FeatureMap(0, 8, 7, 7), FeatureMap(0, 4, 7, 7), (1, 1), (1, 1), (1, 1), (0, 0), 0, None,
+        tuple(BlockWork(0, 8, 128 * block, 8 * block) for block in range(4)), (OutputPart(0, 7, 0, 7),), Drain(),
+        chunk_cycles=100,
+    )  # fmt: skip
+    frame = build_frame(layer, 0, 1, NAMED_POOLS["paper"])
+    words = [int(low) | int(high) << 64 for low, high in frame.words]
+    convolutions = [each for each in (decode(word) for word in words) if isinstance(each, Conv)]
+    assert [conv.bank for conv in convolutions] == [0, 1] * 4 + [0] * 4 + [1] * 4
+    assert [conv.drain for conv in convolutions] == [0] * 6 + [1, 1] + [0, 0, 0, 1] * 2
+    assert [conv.accumulate for conv in convolutions] == [0, 0] + [1] * 6 + [0, 1, 1, 1] * 2
+    assert [conv.features for conv in convolutions[:8]] == [98 * chunk for chunk in range(4) for _ in range(2)]
 
 
 @pytest.mark.parametrize(("pool", "cores"), [("small", 1), ("small", 4), ("tiny", 2), ("paper", 11)])
