@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pyrtl
 
-from formal.mutation import Patch, drop_operand, mutated, redirect, tie
+from formal.mutation import Patch, driver, drop_operand, mutated, redirect, replace_net, tie
 from formal.shell import shell_block
 from formal.structure import (
     collisions,
@@ -20,8 +20,17 @@ from formal.structure import (
     leaves_reset,
     left_by_scrub,
 )
+from formal.theorems import a_mac_step_is_that_of_the_isa as mac
+from formal.theorems import every_word_is_one_instruction_or_a_fault as words
+from formal.theorems import results_are_those_of_float32 as float32
+from isa import encoding
 from isa.configuration import NAMED_POOLS
+from isa.registers import Fault
+from rtl.decoder import decoder
 
+_PRODUCT_0, _PRODUCT_1 = "compute/array/product_0_0", "compute/array/product_1_0"
+_ROWS = "compute/ConfigTile_output_rows"
+_MAXIMUM = "compute/accumulators/maximum_4", "compute/accumulators/total_0"
 MUTANT_POOL = NAMED_POOLS["tiny"]
 
 
@@ -41,6 +50,24 @@ def _core(patch: Patch) -> pyrtl.Block:
 
 def _shell(patch: Patch) -> pyrtl.Block:
     return mutated(shell_block(MUTANT_POOL), patch)
+
+
+def _requantiser(part: str, patch: Patch) -> list[str]:
+    return float32.lemma(part, mutated(float32.requantiser(), patch), float32.adder())
+
+
+def _adder(part: str, patch: Patch) -> list[str]:
+    return float32.lemma(part, float32.requantiser(), mutated(float32.adder(), patch))
+
+
+def _takes(register: str, other: str) -> Patch:
+    """A register takes the next value of another one."""
+
+    def patch(block: pyrtl.Block) -> None:
+        mine, theirs = (driver(block, name, through_copies=False) for name in (register, other))
+        replace_net(block, mine, "r", *theirs.args)
+
+    return patch
 
 
 CHECK_MUTANTS: tuple[CheckMutant, ...] = (
@@ -63,5 +90,65 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "an idle core counts", "L4", "the index generators of a core that has no instruction run on after the scrub",
         lambda: leaves_reset(_core(tie("sleeps", 0))),
+    ),
+    CheckMutant(
+        "reserved bits read as zero", "instruction-set", "decode clears the reserved bits instead of refusing them",
+        lambda: words.code(words.Code(decode=lambda word: encoding.decode(word & (1 << 120) - 1))),
+    ),
+    CheckMutant(
+        "a reserved bit is set", "instruction-set", "encode leaves a bit behind that no field has",
+        lambda: words.code(words.Code(encode=lambda instruction: encoding.encode(instruction) | 1 << 127)),
+    ),
+    CheckMutant(
+        "the decoder overlooks a bit", "instruction-set", "level 1's decoder takes bit 127 of a word for 0",
+        lambda: words.decoder_netlist(words.decoder_block(lambda word: decoder(pyrtl.concat("1'b0", word[:-1])))),
+    ),
+    CheckMutant(
+        "an illegal word is passed over", "instruction-set", "the fault of an illegal word is another one",
+        lambda: words.level_1(MUTANT_POOL, _shell(tie("tenant1_fault", int(Fault.NESTED_CALL)))),
+    ),
+    CheckMutant(
+        "a queue takes what is not its own", "instruction-set", "the save queue takes every instruction that comes",
+        lambda: words.queues(MUTANT_POOL, _core(drop_operand("instruction", "save_queue/head_valid", "&", 1, -1))),
+    ),
+    CheckMutant(
+        "a field from the wrong place", "instruction-set", "CONFIG_TILE takes input rows for output rows",
+        lambda: words.fields(MUTANT_POOL, _core(_takes(_ROWS, "compute/ConfigTile_input_rows"))),
+    ),
+    CheckMutant(
+        "ties of the product round up", "arithmetic", "the requantiser's product rounds ties upwards, not to even",
+        lambda: _requantiser("requantiser: quotient", tie("lane/product_up", 1)),
+    ),
+    CheckMutant(
+        "the conversion drops a carry", "arithmetic", "an accumulator that rounds up to a power of two loses the carry",
+        lambda: _requantiser("requantiser: conversion", tie("lane/carry", 0)),
+    ),
+    CheckMutant(
+        "a lost sticky bit", "arithmetic", "the adder takes every remainder with a guard bit for a tie",
+        lambda: _adder("adder: result", tie("lane/sticky", 0)),
+    ),
+    CheckMutant(
+        "one rounding instead of two", "arithmetic", "the adder does not round b * factor_b + offset",
+        lambda: _adder("adder: first rounding", tie("lane/with_offset_rounded_dropped", 0)),
+    ),
+    CheckMutant(
+        "half of a sum", "arithmetic", "the lower half of the sum of b and the offset does not arrive",
+        lambda: _adder("adder: sums", tie("lane/with_offset_low_sum", 0)),
+    ),
+    CheckMutant(
+        "another lane", "arithmetic", "one lane of the core rounds in another way than the one that is proved",
+        lambda: float32.lanes_differ(MUTANT_POOL, _core(tie("compute/results/requantiser_1/quotient_up", 0))),
+    ),
+    CheckMutant(
+        "a weight beyond int8", "multiply-accumulate", "a weight enters the array without the extension of its sign",
+        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/next_weights_3", 1 << 15)), "weights"),
+    ),
+    CheckMutant(
+        "a product twice", "multiply-accumulate", "an output adds up one of its products twice, another one not at all",
+        lambda: mac.mac_step(MUTANT_POOL, _core(_takes(_PRODUCT_1, _PRODUCT_0)), "products"),
+    ),
+    CheckMutant(
+        "pools accumulate", "multiply-accumulate", "a maximum POOL adds",
+        lambda: mac.mac_step(MUTANT_POOL, _core(drop_operand(*_MAXIMUM, "x", 2, 1)), "sums"),
     ),
 )  # fmt: skip

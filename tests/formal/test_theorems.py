@@ -8,7 +8,7 @@ import formal.theorems.no_path_leads_through_a_core
 from formal.campaign import campaign
 from formal.demonstration import BUG
 from formal.mutants import MUTANTS, Mutant, hunt
-from formal.theorems import UnknownTheorem, check, prove, theorem
+from formal.theorems import CHECKS, UnknownTheorem, check, prove, theorem
 from formal.verdict import Refuted
 from isa.configuration import NAMED_POOLS
 
@@ -34,6 +34,12 @@ def test_the_demonstration_shows_a_bug_of_ownership() -> None:
 def test_an_unknown_theorem_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownTheorem, match="ownership, delivery"):
         theorem("nonsense")
+
+
+@pytest.mark.parametrize("name", [name for name in CHECKS if name != "arithmetic"])
+def test_what_is_no_statement_about_runs_is_proved(name: str) -> None:
+    stated, pool = check(name), NAMED_POOLS["tiny"]
+    assert [line for part in stated.parts(pool) for line in stated.check(pool, part)] == []
 
 
 def test_a_lemma_is_proved_or_says_what_contradicts_it(monkeypatch: pytest.MonkeyPatch) -> None:

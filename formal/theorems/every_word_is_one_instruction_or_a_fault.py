@@ -1,0 +1,351 @@
+"""Decode inverts encode, over all 2**128 words: in the compiler's and the simulator's code, and in the netlist.
+
+*Code* (`isa.encoding`, run on symbolic integers, every path): a word with a known opcode whose reserved bits are 0
+decodes to one instruction, and encodes back to itself; every other word is refused. Every instruction whose values fit
+encodes to a word that decodes to it; a value that does not fit is refused.
+
+*Decoder* (the netlist of `rtl/decoder.py`): a word is legal exactly if the layouts of `isa` say so; a legal word is in
+one class exactly, END, CALL, RETURN or one of the three engines, which is the one that `isa` says; an illegal word is
+in none. Virtual core, barriers and target are the fields of that name.
+
+*Level 1* (the shell's netlist, one step from any state): what goes to a core is a legal word of an engine, unchanged,
+and an illegal word that a RUNNING tenant comes to is its precise fault: ILLEGAL_INSTRUCTION with that word's address,
+the tenant FAULTED, nothing sent. (Unless a command about the tenant takes effect in that cycle, which ends the run.)
+
+*Core* (the core's netlist, one step from any state): a legal word enters the queue of its own engine only, whole, with
+its address. When an instruction leaves its queue, each of its fields is in a register of its engine one cycle later;
+the fields that decide in that very cycle are those in `USED_AT_ISSUE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pyrtl
+import z3
+
+from formal.algebra import Term, Z3Algebra
+from formal.pipeline import counterexample, extended, holds, netlist
+from formal.shell import shell_block
+from formal.structure import core_block
+from formal.symbolic_execution import SymbolicInteger, explore_paths, number
+from formal.transition import Evaluation, TransitionSystem
+from isa import encoding
+from isa.configuration import PoolConfig
+from isa.fields import FieldLayout
+from isa.instructions import (
+    INSTRUCTIONS,
+    OPCODE_BITS,
+    WORD_BITS,
+    Call,
+    CoreInstruction,
+    End,
+    Engine,
+    Instruction,
+    Return,
+)
+from isa.registers import Fault, TenantState
+from rtl.decoder import Decoded, decoder
+from rtl.instruction_fields import word_bits
+from rtl.sizes import Sizes
+
+ASSUMPTIONS: tuple[str, ...] = ()
+ENGINES = (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
+_CODE, _DECODER, _LEVEL_1, _QUEUES, _FIELDS = "code", "decoder", "level 1", "queues", "fields"
+
+Kind = type[Instruction]
+
+
+def parts(config: PoolConfig) -> Sequence[str]:
+    """Code, decoder, level 1, queues of a core, fields in its engines."""
+    return (_CODE, _FIELDS, _LEVEL_1, _DECODER, _QUEUES)
+
+
+def check(config: PoolConfig, part: str) -> list[str]:
+    """What contradicts a part."""
+    if part == _CODE:
+        return code()
+    if part == _DECODER:
+        return decoder_netlist(decoder_block(decoder))
+    if part == _LEVEL_1:
+        return level_1(config, shell_block(config))
+    return (queues if part == _QUEUES else fields)(config, core_block(config))
+
+
+# ---- what the layouts say
+
+
+def opcode_of(word: Term) -> Term:
+    """The opcode's bits of a word."""
+    return z3.Extract(OPCODE_BITS - 1, 0, word)
+
+
+def is_legal(word: Term, kind: Kind) -> Term:
+    """The word is an instruction of that kind."""
+    named = opcode_of(word) == kind.opcode
+    used = kind.used_bits()
+    return z3.And(named, z3.Extract(WORD_BITS - 1, used, word) == 0) if used < WORD_BITS else named
+
+
+def is_any(word: Term, kinds: Iterable[Kind]) -> Term:
+    """The word is an instruction of one of these kinds."""
+    return z3.Or([is_legal(word, kind) for kind in kinds])
+
+
+def of_engine(engine: Engine) -> list[Kind]:
+    """The instructions of an engine."""
+    return [kind for kind in INSTRUCTIONS if kind.engine() == engine]
+
+
+def stored(word: Term, layout: FieldLayout) -> Term:
+    """The bits of a field."""
+    return z3.Extract(layout.offset + layout.width - 1, layout.offset, word)
+
+
+def _field(kind: Kind, name: str) -> FieldLayout:
+    return next(layout for layout in kind.layout() if layout.name == name)
+
+
+# ---- code
+
+
+@dataclass(frozen=True)
+class Code:
+    """The functions that are proved."""
+
+    encode: Callable[[Instruction], int] = encoding.encode
+    decode: Callable[[int], Instruction] = encoding.decode
+
+
+THE_CODE = Code()
+
+
+def code(proved: Code = THE_CODE) -> list[str]:
+    """What contradicts the theorem about these functions."""
+    found = [line for opcode in range(1 << OPCODE_BITS) for line in _decoded(proved, opcode)]
+    return found + [line for kind in INSTRUCTIONS for line in (*_encoded(proved, kind), *_refused(proved, kind))]
+
+
+def _decoded(proved: Code, opcode: int) -> Iterator[str]:
+    """All words with this opcode."""
+    upper = z3.BitVec("upper", WORD_BITS - OPCODE_BITS)
+    word = z3.Concat(upper, z3.BitVecVal(opcode, OPCODE_BITS))
+
+    def there_and_back(symbolic: Callable[[Term], SymbolicInteger]) -> tuple[Kind, object]:
+        instruction = proved.decode(symbolic(word))  # type: ignore[arg-type]
+        return type(instruction), proved.encode(instruction)
+
+    for outcome in explore_paths(there_and_back):
+        if outcome.raised is not None:
+            refused = z3.Not(is_any(word, INSTRUCTIONS))
+            expected = isinstance(outcome.raised, encoding.IllegalInstruction)
+            claim = refused if expected else z3.BoolVal(False)
+            yield from holds(f"refusing words with opcode {opcode:#x}", claim, *outcome.condition)
+        else:
+            kind, encoded = outcome.result
+            claim = z3.And(is_legal(word, kind), number(encoded) == extended(word, number(encoded).size()))
+            yield from holds(f"decoding words with opcode {opcode:#x}", claim, *outcome.condition)
+
+
+def _encoded(proved: Code, kind: Kind) -> Iterator[str]:
+    """All instructions of this kind whose values fit."""
+    terms = {layout.name: z3.BitVec(layout.name, layout.width + 2) for layout in kind.layout()}
+    fits = [z3.And(terms[f.name] >= f.lowest, terms[f.name] <= f.highest) for f in kind.layout()]
+    wide = {name: z3.SignExt(160 - term.size(), term) for name, term in terms.items()}
+
+    def back_and_there(symbolic: Callable[[Term], SymbolicInteger]) -> Instruction:
+        instruction = kind(**{name: symbolic(term) for name, term in wide.items()})
+        return proved.decode(proved.encode(instruction))
+
+    for outcome in explore_paths(back_and_there, *fits):
+        decoded = outcome.result
+        if type(decoded) is not kind:
+            yield f"{kind.__name__} decodes to {decoded or outcome.raised}"
+            continue
+        same = [number(getattr(decoded, name)) == term for name, term in wide.items()]
+        yield from holds(f"{kind.__name__}, encoded and decoded", z3.And([*same, True]), *outcome.condition)
+
+
+def _refused(proved: Code, kind: Kind) -> Iterator[str]:
+    """Values just outside what a field holds, one field at a time."""
+    for layout in kind.layout():
+        for value in (layout.lowest - 1, layout.highest + 1):
+            try:
+                proved.encode(kind(**{layout.name: value}))
+            except ValueError:
+                continue
+            yield f"{kind.__name__} takes {layout.name} = {value}"
+
+
+# ---- decoder
+
+
+def decoder_block(build: Callable[[pyrtl.WireVector], Decoded]) -> pyrtl.Block:
+    """The decoder alone; `result` is all that it says, `is_legal` in bit 0."""
+    return netlist({"word": WORD_BITS}, lambda inputs: pyrtl.concat_list(_said(build(inputs["word"]))))
+
+
+def _said(decoded: Decoded) -> list[pyrtl.WireVector]:
+    classes = [decoded.is_end, decoded.is_call, decoded.is_return, *decoded.engine]
+    return [decoded.is_legal, *classes, decoded.virtual_core, decoded.barriers, decoded.target]
+
+
+def decoder_netlist(block: pyrtl.Block) -> list[str]:
+    """What contradicts the theorem about a decoder's netlist."""
+    word = z3.BitVec("word", WORD_BITS)
+    result = Evaluation(TransitionSystem(block), Z3Algebra(), {}, {"word": word})["result"]
+    classes: list[tuple[str, list[Kind]]] = [("END", [End]), ("CALL", [Call]), ("RETURN", [Return])]
+    classes += [(engine.name, of_engine(engine)) for engine in ENGINES]
+    found = holds("is_legal", (z3.Extract(0, 0, result) == 1) == is_any(word, INSTRUCTIONS))
+    for place, (name, kinds) in enumerate(classes, 1):
+        found += holds(name, (z3.Extract(place, place, result) == 1) == is_any(word, kinds))
+    members = [z3.ZeroExt(3, z3.Extract(place, place, result)) for place in range(len(classes) + 1)]
+    found += holds("one class of each legal word", sum(members[2:], members[1]) == members[0])
+    low = len(classes) + 1
+    for name, layout in (
+        ("virtual core", _field(CoreInstruction, "core")),
+        ("barriers", _field(End, "barriers")),
+        ("target", _field(Call, "address")),
+    ):
+        found += holds(name, z3.Extract(low + layout.width - 1, low, result) == stored(word, layout))
+        low += layout.width
+    for kind in INSTRUCTIONS:
+        if kind.engine() != Engine.LEVEL_1 and _field(kind, "core") != _field(CoreInstruction, "core"):
+            found.append(f"{kind.__name__} places its virtual core elsewhere")
+    return found
+
+
+# ---- level 1
+
+
+def _dispatched_word(config: PoolConfig, cycle: Evaluation) -> Term:
+    """The word in stage 1, from its address and the beats that have been read."""
+    sizes = Sizes(config)
+    address = cycle["dispatch_address"]
+    beats = [cycle[f"channel{channel}_dispatch_beat"] for channel in range(config.channels)]
+    beat: Term = beats[0]
+    for channel, other in enumerate(beats[1:], 1):
+        here = z3.Extract(sizes.word + sizes.channel - 1, sizes.word, address) == channel
+        beat = z3.If(here, other, beat)
+    words = [z3.Extract(WORD_BITS * (p + 1) - 1, WORD_BITS * p, beat) for p in range(config.words_per_beat)]
+    word: Term = words[0]
+    for place, other in enumerate(words[1:], 1):
+        word = z3.If(z3.Extract(sizes.word - 1, 0, address) == place, other, word)
+    return word
+
+
+def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
+    """What contradicts the theorem about a shell's netlist."""
+    system, algebra = TransitionSystem(block), Z3Algebra()
+    state, inputs = system.state_variables(algebra, ""), system.input_variables(algebra, "")
+    cycle = Evaluation(system, algebra, state, inputs)
+    word = _dispatched_word(config, cycle)
+    for_cores = [kind for engine in ENGINES for kind in of_engine(engine)]
+    illegal = z3.And(
+        cycle["dispatch_valid"] == 1,
+        cycle["dispatch_is_outside"] == 0,
+        cycle["command_is_decided"] == 0,
+        z3.Not(is_any(word, INSTRUCTIONS)),
+    )
+    found = []
+    sent = {core: cycle.next(f"core{core}_instruction_valid") == 1 for core in range(config.cores)}
+    for core, is_sent in sent.items():
+        name = f"core{core}_instruction"
+        claim = z3.And(is_any(word, for_cores), cycle.next(name) == word)
+        found += holds(f"what {name} carries", z3.Implies(is_sent, claim))
+    for tenant in range(config.tenants):
+        here = f"tenant{tenant}_"
+        runs = z3.And(illegal, cycle["dispatch_tenant"] == tenant, cycle[f"{here}progress"] == int(TenantState.RUNNING))
+        faulted = z3.And(
+            cycle.next(f"{here}progress") == int(TenantState.FAULTED),
+            cycle.next(f"{here}fault") == int(Fault.ILLEGAL_INSTRUCTION),
+            cycle.next(f"{here}fault_address") == cycle["dispatch_address"],
+            *(z3.Not(is_sent) for is_sent in sent.values()),
+        )
+        found += holds(f"an illegal word of tenant{tenant}", z3.Implies(runs, faulted))
+    return found
+
+
+# ---- core
+
+
+def _core_step(block: pyrtl.Block, **inputs: Term) -> Evaluation:
+    """One step of a core that is awake, from any state, with these inputs."""
+    system, algebra = TransitionSystem(block), Z3Algebra()
+    state = system.state_variables(algebra, "")
+    state["awake"] = z3.BitVecVal(1, 1)
+    given = {**system.input_variables(algebra, ""), "scrub": z3.BitVecVal(0, 1), **inputs}
+    return Evaluation(system, algebra, state, given)
+
+
+def queues(config: PoolConfig, block: pyrtl.Block) -> list[str]:
+    """What contradicts the theorem about the queues of a core's netlist."""
+    word, address = z3.BitVec("instruction", WORD_BITS), z3.BitVec("instruction_address", 28)
+    arrives = _core_step(block, instruction_valid=z3.BitVecVal(1, 1))
+    silent = _core_step(block, instruction_valid=z3.BitVecVal(0, 1))
+    found = []
+    for engine in ENGINES:
+        queue = f"{engine.name.lower()}_queue"
+        mine = is_any(word, of_engine(engine))
+        other = is_any(word, [kind for each in ENGINES if each != engine for kind in of_engine(each)])
+        registers = [name for name in arrives.system.registers if name.startswith(f"{queue}/")]
+        (write,) = arrives.system.writes(f"{queue}/waiting")
+        same = [arrives.next(name) == silent.next(name) for name in registers]
+        same += [arrives[write.arguments[2]] == silent[write.arguments[2]]]
+        found += holds(f"{queue}, when a word is not its own,", z3.And(same), other)
+        incoming = z3.Concat(address, z3.Extract(word_bits(engine) - 1, 0, word))
+        waits = z3.And(arrives[write.arguments[2]] == 1, arrives[write.arguments[1]] == incoming)
+        heads = z3.And(arrives.next(f"{queue}/head_valid") == 1, arrives.next(f"{queue}/head") == incoming)
+        found += holds(f"{queue}, when its word comes,", z3.Or(waits, heads), mine)
+        whole = z3.Extract(WORD_BITS - 1, word_bits(engine), word) == 0
+        found += holds(f"what {queue} leaves away", whole, mine)
+    return found
+
+
+USED_AT_ISSUE = {
+    Engine.LOAD: {"wait_compute"},
+    Engine.COMPUTE: {"wait_load", "wait_save"},
+    Engine.SAVE: {"wait_compute"},
+}
+"""Fields that an engine needs only in the cycle in which the instruction issues."""
+
+
+def fields(config: PoolConfig, block: pyrtl.Block) -> list[str]:
+    """What contradicts the theorem about the fields in a core's engines."""
+    cycle = _core_step(block, instruction_valid=z3.BitVecVal(0, 1))
+    found = []
+    for place, engine in enumerate(ENGINES):
+        head = f"{engine.name.lower()}_queue/head"
+        word = z3.Extract(word_bits(engine) - 1, 0, cycle[head])
+        leaves = z3.Extract(place, place, cycle.next("credit")) == 1
+        for kind in of_engine(engine):
+            assumed = (leaves, opcode_of(word) == kind.opcode)
+            for layout in kind.layout():
+                if layout.name == "core" or layout.name in USED_AT_ISSUE[engine]:
+                    continue
+                value = stored(word, layout)
+                if not any(_holds_it(cycle, name, layout, value, assumed) for name in _registers(cycle, head, layout)):
+                    found.append(f"{kind.__name__}: no register of the core has {layout.name} behind its issue")
+    return found
+
+
+def _registers(cycle: Evaluation, head: str, layout: FieldLayout) -> list[str]:
+    """Registers that could hold a field: those named like it first."""
+    system = cycle.system
+    bit = system.support(head)
+    names = [
+        name
+        for name, (bits, _) in system.registers.items()
+        if bits >= layout.width and name != head and system.next_support(name) & bit
+    ]
+    return sorted(names, key=lambda name: (not name.endswith(layout.name), system.registers[name][0], name))
+
+
+def _holds_it(cycle: Evaluation, name: str, layout: FieldLayout, value: Term, assumed: tuple[Term, ...]) -> bool:
+    """The register holds the field for all words and states, zero- or sign-extended; of a flag, or its opposite."""
+    bits = cycle.system.registers[name][0]
+    if layout.width == bits == 1 and not counterexample(cycle.next(name) == ~value, *assumed):
+        return True
+    wide = z3.SignExt(bits - layout.width, value) if layout.signed else z3.ZeroExt(bits - layout.width, value)
+    return not counterexample(cycle.next(name) == wide, *assumed)
