@@ -149,6 +149,10 @@ def raster_of_tile(layer: WindowLayer, extent: tuple[int, int], config: PoolConf
     return raster_of(kernel_piece(layer.kernel, config), strides, extent)
 
 
+_SHORTEST_CHUNK = 4
+"""A chunk may be so many times shorter than wanted for the sake of equal chunks."""
+
+
 def reduction_chunks(layer: WindowLayer, tile: Tile, blocks: int, config: PoolConfig) -> list[Chunk]:
     """The reduction over `blocks` input blocks and the kernel, cut so that each part fits the buffers; [] if none does.
 
@@ -214,10 +218,9 @@ def _short_chunk(blocks: int, largest: int, wanted: int) -> int:
     A chunk of another length needs a configuration of its own, for which the array stops.
     """
     wanted = min(largest, max(1, wanted))
-    for count in range(wanted, 0, -1):
-        if blocks % count == 0 and 2 * count >= wanted:
-            return count
-    return wanted
+    shorter, longer = range(wanted, 0, -1), range(wanted + 1, min(largest, 2 * wanted) + 1)
+    counts = (count for counts in (shorter, longer) for count in counts)
+    return next((count for count in counts if blocks % count == 0 and count * _SHORTEST_CHUNK >= wanted), wanted)
 
 
 def _largest(limit: int, fits: Callable[[int], bool]) -> int:

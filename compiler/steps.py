@@ -33,6 +33,8 @@ _FLAT_PIECES = 6
 """Pieces in which an elementwise layer's share is worked off at least, so that load, compute and save overlap..."""
 _SHORTEST_PIECE = 64
 """...unless they become shorter than this many vectors."""
+_WEIGHTS_AT_ONCE = 128
+"""Vectors of weights that are loaded at once where the weights of a chunk are fewer."""
 _COLUMN_LIMIT = next(field.highest for field in Load.layout() if field.name == "columns")
 
 
@@ -106,7 +108,19 @@ def window_steps(
     chunks = reduction_chunks(layer, tile, work.end - work.first, config)
     for number, chunk in enumerate(chunks):
         is_last = number == len(chunks) - 1
-        yield _window_step(layer, tile, block, together, chunk, number == 0, is_last, config)
+        weights = _weights_of(layer, chunks, number, config)
+        yield _window_step(layer, tile, block, together, chunk, weights, number == 0, is_last, config)
+
+
+def _weights_of(layer: WindowLayer, chunks: list[Chunk], number: int, config: PoolConfig) -> Chunk:
+    """What of the reduction has its weights loaded at once with those of chunk `number`: so few loads suffice."""
+    chunk = chunks[number]
+    if (chunk.end_row - chunk.first_row, chunk.end_column - chunk.first_column) != layer.kernel:
+        return chunk
+    vectors = (chunk.end_block - chunk.first_block) * layer.kernel[0] * layer.kernel[1] * config.array
+    count = max(1, _WEIGHTS_AT_ONCE // vectors)
+    together = chunks[number // count * count :][:count]
+    return replace(chunk, first_block=together[0].first_block, end_block=together[-1].end_block)
 
 
 def _window_step(
@@ -115,6 +129,7 @@ def _window_step(
     block: int,
     together: tuple[int, int],
     chunk: Chunk,
+    weighted: Chunk,
     is_first: bool,
     is_last: bool,
     config: PoolConfig,
@@ -140,10 +155,13 @@ def _window_step(
     if layer.depthwise:
         operands.append(_depthwise_weights(layer, block, together, chunk, config))
     elif work.weights is not None:
-        first_tile = (chunk.first_block * layer.kernel[0] + chunk.first_row) * layer.kernel[1] + chunk.first_column
-        count = (chunk.end_block - chunk.first_block) * kernel_rows * kernel_columns
-        weights = Region(work.weights + first_tile * config.array, count * config.array)
-        operands.append(Operand("weights", Buffer.WEIGHTS, ("weights", weights.address, weights.columns), weights))
+        taps = kernel_rows * kernel_columns
+        first_tile = (weighted.first_block * layer.kernel[0] + chunk.first_row) * layer.kernel[1] + chunk.first_column
+        count = (weighted.end_block - weighted.first_block) * taps * config.array
+        weights = Region(work.weights + first_tile * config.array, count)
+        offset = (chunk.first_block - weighted.first_block) * taps * config.array
+        key = ("weights", weights.address, weights.columns)
+        operands.append(Operand("weights", Buffer.WEIGHTS, key, weights, offset))
     output_rows, output_columns = tile.end_row - tile.first_row, tile.end_column - tile.first_column
     output = Region(
         address=target.address + (block * target.rows + tile.first_row) * target.columns + tile.first_column,
