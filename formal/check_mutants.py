@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pyrtl
 
+from formal import package_mutants as packages
 from formal.mutation import Patch, driver, drop_operand, mutated, redirect, replace_net, tie
 from formal.shell import shell_block
 from formal.structure import (
@@ -25,6 +26,7 @@ from formal.theorems import every_word_is_one_instruction_or_a_fault as words
 from formal.theorems import results_are_those_of_float32 as float32
 from isa import encoding
 from isa.configuration import NAMED_POOLS
+from isa.instructions import Conv, Load, Save
 from isa.registers import Fault
 from rtl.decoder import decoder
 
@@ -150,5 +152,37 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "pools accumulate", "multiply-accumulate", "a maximum POOL adds",
         lambda: mac.mac_step(MUTANT_POOL, _core(drop_operand(*_MAXIMUM, "x", 2, 1)), "sums"),
+    ),
+    CheckMutant(
+        "a tile elsewhere", "compilation", "the first tile of a layer is saved one vector further up",
+        lambda: packages.broken(packages.moved_save(1)),
+    ),
+    CheckMutant(
+        "computing before loading", "compilation", "a CONV does not wait for its first features",
+        lambda: packages.broken(packages.without_token(Load, "post_compute", Conv, "wait_load")),
+    ),
+    CheckMutant(
+        "loading before computing", "compilation", "a LOAD does not wait until the features that it replaces are read",
+        lambda: packages.broken(packages.without_token(Conv, "post_load", Load, "wait_compute")),
+    ),
+    CheckMutant(
+        "saving before computing", "compilation", "a SAVE does not wait for the CONV whose outputs it writes",
+        lambda: packages.broken(packages.without_token(Conv, "post_save", Save, "wait_compute")),
+    ),
+    CheckMutant(
+        "a token that nobody gives", "compilation", "a LOAD does not give the token that a CONV waits for",
+        lambda: packages.broken(packages.first(Load, post_compute=0)),
+    ),
+    CheckMutant(
+        "a LOAD that waits for its own use", "compilation", "a LOAD waits for the CONV that needs what it loads",
+        lambda: packages.broken(packages.waits_for_its_own_use),
+    ),
+    CheckMutant(
+        "sums of another tile", "compilation", "the first CONV of a tile adds to what is in the accumulators",
+        lambda: packages.broken(packages.first(Conv, accumulate=1)),
+    ),
+    CheckMutant(
+        "a tensor on top of a live one", "compilation", "a layer's output lies on a tensor that a later layer reads",
+        packages.on_top_of_a_live_tensor,
     ),
 )  # fmt: skip

@@ -37,7 +37,8 @@ What lies outside, and has to be trusted or tested:
   next rests on four checked lemmas (`formal/structure.py`: no combinational path through a core; the control plane
   depends on the host alone; a core is a function; one cycle of scrub zeroes every register, the sweep every memory
   word, and there they stay until the first instruction) and on tests.
-- **Compilation** (theorem 9 of the architecture) is tested against ONNX Runtime, not proved.
+- **Compilation** is proved for each package that is looked at, not for the compiler; that the layers in a package are
+  those of the network is tested, byte for byte against ONNX Runtime.
 - **Sequencing in a core**: which instruction does what in which order is tested, byte for byte and cycle for cycle,
   not proved; proved are decoding, the multiply-accumulate step and the numbers that leave it.
 - **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet, nor

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "rtl": {"isa"},
     "compiler": {"isa"},
     "hypervisor": {"isa", "rtl", "compiler"},
-    "formal": {"isa", "rtl"},
+    "formal": {"isa", "rtl", "compiler"},
     "scripts": set(OURS),
 }
 FORBIDDEN_OUTSIDE = {"isa": {"pyrtl", "z3", "onnx", "onnxruntime"}, "compiler": {"pyrtl", "z3"}, "rtl": {"z3", "onnx"}}

@@ -38,6 +38,7 @@ CHECKS: dict[str, str] = {
     "instruction-set": "every_word_is_one_instruction_or_a_fault",
     "arithmetic": "results_are_those_of_float32",
     "multiply-accumulate": "a_mac_step_is_that_of_the_isa",
+    "compilation": "a_package_means_the_same_in_every_run",
     "L0": "no_path_leads_through_a_core",
     "L1": "the_control_plane_is_out_of_reach",
     "L3": "a_core_is_a_function",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
 from rich.console import Console
 
@@ -16,13 +21,24 @@ from scripts.commands.reporting import (
     print_table,
 )
 
+if TYPE_CHECKING:
+    from formal.theorems import TheoremResult
+
 
 @click.command()
 @click.argument("theorems", nargs=-1, metavar="[THEOREM]...")
 @click.option("--explain", is_flag=True, help="Statement, scope and assumptions of each theorem, in words.")
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="With the theorem `compilation` alone: prove it of this package (may be repeated).",
+)
 @pool_option()
 @json_option
-def prove(theorems: tuple[str, ...], explain: bool, pool: PoolConfig, as_json: bool) -> int:
+def prove(theorems: tuple[str, ...], explain: bool, packages: tuple[Path, ...], pool: PoolConfig, as_json: bool) -> int:
     """Prove theorems about the pool, and what they rest on; all of them unless some are named.
 
     Exit code 1 unless all are proved.
@@ -30,11 +46,42 @@ def prove(theorems: tuple[str, ...], explain: bool, pool: PoolConfig, as_json: b
     from formal.theorems import UnknownTheorem
     from formal.theorems import prove as prove_theorems
 
+    if packages and theorems != ("compilation",):
+        raise InputError("--package goes with the theorem `compilation` alone: tenure prove compilation --package FILE")
+    if packages:
+        return _show([_of_package(path) for path in packages], explain, pool, as_json)
     try:
         with fraction_progress(f"proving on pool {pool.name}") as progress:
             results = prove_theorems(theorems or None, pool, progress)
     except UnknownTheorem as problem:
         raise InputError(str(problem)) from None
+    return _show(results, explain, pool, as_json)
+
+
+def _of_package(path: Path) -> TheoremResult:
+    """The theorem `compilation` of one package."""
+    from compiler.errors import PackageError
+    from compiler.package import Package
+    from formal.package_check import contradictions
+    from formal.theorems import TheoremResult, check
+
+    try:
+        package = Package.load(path)
+    except (OSError, PackageError) as problem:
+        raise InputError(f"{path}: {problem}") from None
+    started, stated = time.monotonic(), check("compilation")
+    found = contradictions(package)
+    return TheoremResult(
+        name=f"compilation of {package.name}",
+        verdict="refuted" if found else "proved",
+        seconds=time.monotonic() - started,
+        assumptions=list(stated.assumptions),
+        statement=stated.statement,
+        reason="; ".join(found),
+    )
+
+
+def _show(results: Sequence[TheoremResult], explain: bool, pool: PoolConfig, as_json: bool) -> int:
     if as_json:
         entries = [
             {
