@@ -50,7 +50,7 @@ class PoolConfig:
     line_vectors: int = _size("depth of the line buffers: input columns, padding included, of a depthwise CONV")
     lanes: int = _size("bytes that the requantiser and the adder produce in a cycle")
     port_vectors: int = _size(
-        "vectors that are written from a beat into a buffer, or slide into the array, in a cycle", 1
+        "vectors between a beat and a buffer in a cycle, and of a weight tile into the array", 1
     )
     queue_instructions: int = _size("instructions that the queue of one engine holds", 4)
     channel_latency: int = _size("cycles from a request on a channel to its response", 64)
@@ -95,7 +95,7 @@ class PoolConfig:
             self._fail("channel_latency", f"is {self.channel_latency}; real memory takes at least 64 cycles")
         if self.weights_vectors < self.array:
             self._fail("weights_vectors", "must hold one weight tile (as many vectors as the array is wide)")
-        for name in ("features_vectors", "weights_vectors", "parameters_vectors"):
+        for name in ("features_vectors", "weights_vectors", "parameters_vectors", "output_vectors"):
             if getattr(self, name) < 2 * self.port_vectors:
                 self._fail(name, f"is {getattr(self, name)}; take at least {2 * self.port_vectors}, twice port_vectors")
         if self.parameters_vectors < PARAMETER_VECTORS:

@@ -19,9 +19,9 @@ RESPONSE_TO_WRITE = 1
 # --- save ----------------------------------------------------------------------------------------------------
 
 SAVE_ISSUE_TO_READ = 1
-"""From the issue of a SAVE to the read of its first vector; one more vector is read in each cycle."""
+"""From the issue of a SAVE to the read of its first vectors; each cycle reads one group of `port_vectors`."""
 SAVE_READ_TO_REQUEST = 3
-"""From the read of the last vector of a beat to the beat on the request port, when the port is free."""
+"""From the read of the last vectors of a beat to the beat on the request port, when the port is free."""
 SYNC_ISSUE_TO_RAISE = 1
 """From the issue of SYNC_RAISE to `sync_local` on the port."""
 

@@ -94,19 +94,20 @@ class Queue:
 
 @dataclass(frozen=True)
 class Beat:
-    """One beat of a transfer: beat address in the window and number of vectors; `last` of its instruction."""
+    """One beat of a transfer: beat address in the window, and the cycles in which the core reads or writes its vectors;
+    `last` of its instruction."""
 
     address: int
-    vectors: int
+    cycles: int
     last: bool
 
 
-def row_beats(vectors_per_beat: int, first: int, columns: int) -> Iterator[tuple[int, int]]:
-    """(beat address, vectors) of a row of vectors that starts at vector address `first`."""
+def row_beats(vectors_per_beat: int, first: int, columns: int) -> Iterator[tuple[int, int, int]]:
+    """(beat address, first place, vectors) of a row of vectors that starts at vector address `first`."""
     place, left = first, columns
     while left:
         here = min(left, vectors_per_beat - place % vectors_per_beat)
-        yield place // vectors_per_beat, here
+        yield place // vectors_per_beat, place % vectors_per_beat, here
         place, left = place + here, left - here
 
 
@@ -122,7 +123,11 @@ def load_beats(config: PoolConfig, load: Load, pitches: ConfigLoad) -> list[Beat
             load.columns,
         )
     ]
-    return [Beat(address, vectors, index == len(beats) - 1) for index, (address, vectors) in enumerate(beats)]
+    width = config.port_vectors
+    return [
+        Beat(address, (vectors - 1) // width + 1, index == len(beats) - 1)
+        for index, (address, _, vectors) in enumerate(beats)
+    ]
 
 
 def save_beats(config: PoolConfig, save: Save, pitch: ConfigSave) -> list[Beat]:
@@ -132,7 +137,11 @@ def save_beats(config: PoolConfig, save: Save, pitch: ConfigSave) -> list[Beat]:
         for row in range(save.rows)
         for beat in row_beats(config.vectors_per_beat, save.address + row * pitch.row_pitch, save.columns)
     ]
-    return [Beat(address, vectors, index == len(beats) - 1) for index, (address, vectors) in enumerate(beats)]
+    width = config.port_vectors
+    return [
+        Beat(address, (first + vectors - 1) // width - first // width + 1, index == len(beats) - 1)
+        for index, (address, first, vectors) in enumerate(beats)
+    ]
 
 
 class LoadTiming:
@@ -211,7 +220,7 @@ class LoadTiming:
         if pause > 0:
             self._spaced_from = slot + 1 + pause
         last_write = slot + response_cycles(self.config) + RESPONSE_TO_WRITE
-        last_write += (beat.vectors - 1) // self.config.port_vectors
+        last_write += beat.cycles - 1
         self.busy.append((since, last_write + 1))
         if beat.last and load.post_compute:
             self._to_compute.give(last_write)
@@ -231,14 +240,14 @@ class SaveTiming:
         self._beats: Iterator[Beat] = iter(())
         self._reading: Beat | None = None
         self._reads_from = 0
-        """First cycle in which the next vector can be read."""
+        """First cycle in which the next group of vectors can be read."""
         self._free_from = 0
         self._complete: tuple[int, Beat] | None = None
         """A beat that waits for the port, and the cycle from which it could move."""
         self._held: Beat | None = None
-        """A beat of one vector, which waits in the vector register."""
+        """A beat of one group, which waits in the vector register."""
         self._early = 0
-        """Vectors of the present beat that were read before the complete one left."""
+        """Groups of the present beat that were read before the complete one left."""
         self._unacknowledged = 0
         self._quiet_from = 0
         """First cycle in which neither a beat nor an acknowledgement is under way."""
@@ -278,7 +287,7 @@ class SaveTiming:
     def collect(self) -> None:
         """Read the beat of the SAVE that has just issued, if none stands in the way."""
         if self._complete is None and self._reading is not None:
-            self._read_beat(self._reads_from, self._reading.vectors)
+            self._read_beat(self._reads_from, self._reading.cycles)
 
     def ready_beat(self, cycle: int) -> Beat | None:
         """The beat that may move to the request port in `cycle`."""
@@ -296,10 +305,10 @@ class SaveTiming:
         if self._held is not None:
             self._completes(cycle + 1, self._held)
         elif self._reading is not None:
-            self._read_beat(self._reads_from, self._reading.vectors - self._early)
+            self._read_beat(self._reads_from, self._reading.cycles - self._early)
 
     def _read_beat(self, first: int, left: int) -> None:
-        """Read the last `left` vectors of the present beat from cycle `first` on."""
+        """Read the last `left` groups of the present beat from cycle `first` on."""
         beat = self._reading
         assert beat is not None
         last_read = first + left - 1
@@ -308,7 +317,7 @@ class SaveTiming:
         self._completes(last_read + SAVE_READ_TO_REQUEST - 1, beat)
 
     def _next_beat(self, last_read: int) -> None:
-        """The last vector of the present beat is read in cycle `last_read`: go on to the next, or end the SAVE."""
+        """The last group of the present beat is read in cycle `last_read`: go on to the next, or end the SAVE."""
         save = self._save
         assert save is not None
         self._reads_from = last_read + 1
@@ -319,13 +328,13 @@ class SaveTiming:
                 self._to_compute.give(last_read)
 
     def _completes(self, cycle: int, beat: Beat) -> None:
-        """A beat is complete from `cycle` on; a vector that is read before that waits in the vector register."""
+        """A beat is complete from `cycle` on; a group that is read before that waits in the vector register."""
         self._complete = (cycle, beat)
         self._held = None
         self._early = 0
         if self._reading is not None and self._reads_from < cycle:
             self._early = 1
-            if self._reading.vectors == 1:
+            if self._reading.cycles == 1:
                 self._held = self._reading
                 self._early = 0
                 self._next_beat(self._reads_from)

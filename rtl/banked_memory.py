@@ -61,21 +61,32 @@ class BankedMemory:
         for memory, each in zip(self._memories, writes, strict=True):
             memory.write(each.row, each.word, each.enable & enable)
 
+    def write_one(self, index: WireVector, word: WireVector, enable: WireVector) -> None:
+        """Connect the write port for one word."""
+        banks = len(self._memories)
+        for bank, memory in enumerate(self._memories):
+            is_meant = enable & (index[: log2(banks)] == bank) if banks > 1 else enable
+            memory.write(index[log2(banks) :], word, is_meant)
+
     def read(self, index: WireVector) -> WireVector:
         """Connect the read port for one word: its value, one cycle later."""
-        return self._read(index, 1)[0]
+        return self._read(index, 1, None)[0]
 
-    def read_words(self, index: WireVector) -> list[WireVector]:
-        """Connect the read port for as many words as there are banks, from `index` on: one cycle later."""
-        return self._read(index, len(self._memories))
+    def read_words(self, index: WireVector, enable: WireVector | None = None) -> list[WireVector]:
+        """Connect the read port for as many words as there are banks, from `index` on: one cycle later.
 
-    def _read(self, index: WireVector, words: int) -> list[WireVector]:
+        With `enable` they stay as they are in cycles in which it is 0.
+        """
+        return self._read(index, len(self._memories), enable)
+
+    def _read(self, index: WireVector, words: int, enable: WireVector | None) -> list[WireVector]:
         banks = len(self._memories)
         if banks == 1:
-            return [self._memories[0].read(index)]
+            return [self._memories[0].read(index, enable)]
         first, row = index[: log2(banks)], index[log2(banks) :]
-        data = [memory.read(_row(row, first, bank)) for bank, memory in enumerate(self._memories)]
-        first = self._scrub.stage(first, f"{self._name}_first_bank")
+        data = [memory.read(_row(row, first, bank), enable) for bank, memory in enumerate(self._memories)]
+        name = f"{self._name}_first_bank"
+        first = self._scrub.stage(first, name) if enable is None else self._scrub.kept(first, enable, name)
         return [mux(first, *[data[(place + word) % banks] for place in range(banks)]) for word in range(words)]
 
 

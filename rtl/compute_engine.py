@@ -57,7 +57,7 @@ from rtl.instruction_queue import QueueHead
 from rtl.line_buffers import line_buffers
 from rtl.mac_array import identity_vector, mac_array, weight_tile
 from rtl.result_path import TableWrite
-from rtl.scrubbed import Memory, Scrub, any_of, drive, log2, resized
+from rtl.scrubbed import Scrub, any_of, drive, log2, resized
 from rtl.tokens import FaultSignal, Tokens, halt
 from rtl.window_walker import Walker, WindowSettings, window_settings, window_walker
 
@@ -72,7 +72,7 @@ class ComputeBuffers:
     features: BankedMemory
     weights: BankedMemory
     parameters: BankedMemory
-    output: Memory
+    output: BankedMemory
     residual: BankedMemory
 
 
@@ -196,7 +196,7 @@ def compute_engine(
         result = drain_results(
             config, scrub, job.sequence, word, sums.features, buffers.parameters, buffers.residual, factors, table
         )
-    buffers.output.write(job.output_index, result.data, result.valid)
+    buffers.output.write_one(job.output_index, result.data, result.valid)
     writes <<= result.valid
     job_ends <<= result.valid & result.ends_job
 

@@ -33,7 +33,7 @@ from rtl.load_engine import LoadEngine, buffer_depths, load_engine
 from rtl.request_port import Request, request_port
 from rtl.result_path import TableWrite
 from rtl.save_engine import SaveEngine, save_engine
-from rtl.scrubbed import Memory, Scrub
+from rtl.scrubbed import Scrub
 from rtl.tokens import Tokens, fault_output, token_counter
 
 _ENGINES = (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
@@ -65,7 +65,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
         for buffer, depth in buffer_depths(config).items()
         if buffer is not Buffer.TABLE
     }
-    output = scrub.memory(8 * config.array, config.output_vectors, "output")
+    output = BankedMemory(scrub, 8 * config.array, config.output_vectors, "output", config.port_vectors)
 
     read_moves, read_taken, write_may_move, waits_for_sync = (WireVector(1) for _ in range(4))
     with pyrtl.name_scope("load"):
@@ -182,7 +182,7 @@ def _queue(
         )
 
 
-def _compute_buffers(buffers: Mapping[Buffer, BankedMemory], output: Memory) -> ComputeBuffers:
+def _compute_buffers(buffers: Mapping[Buffer, BankedMemory], output: BankedMemory) -> ComputeBuffers:
     return ComputeBuffers(
         features=buffers[Buffer.FEATURES],
         weights=buffers[Buffer.WEIGHTS],
