@@ -31,6 +31,8 @@ _DRAIN_CYCLES = 32
 """Cycles of a drain besides its pixels."""
 _INSTRUCTION_CYCLES = 3
 """Cycles that one compute instruction costs besides its passes: issue, pipeline, hand-over to the drain."""
+_WRITE_SPACING = 2
+"""Cycles from one write to the next at least: the request port holds one."""
 _WORDS_OF_A_STEP = 5
 """Instruction words of one step on average: loads, configuration, compute, save."""
 _CHUNK_CYCLES = (160, 512, 2048)
@@ -371,7 +373,7 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     first_chunk = first_tile / len(chunks)
     starts_together = walk.tile_first and shares_input and block_count > 1  # see compiler.frames
     starved = max(0.0, first_tile - first_chunk - reduction * (2 if starts_together else 1))
-    edges = 2 * config.channel_latency + first_chunk + starved + save_beats * spacing + drain
+    edges = 2 * config.channel_latency + first_chunk + starved + save_beats * max(spacing, _WRITE_SPACING) + drain
     return Cost((inner * compute, (outer - 1) * inner * compute), phases, edges)
 
 

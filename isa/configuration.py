@@ -49,9 +49,7 @@ class PoolConfig:
     accumulator_pixels: int = _size("pixels in each of the two accumulator banks")
     line_vectors: int = _size("depth of the line buffers: input columns, padding included, of a depthwise CONV")
     lanes: int = _size("bytes that the requantiser and the adder produce in a cycle")
-    port_vectors: int = _size(
-        "vectors between a beat and a buffer in a cycle, and of a weight tile into the array", 1
-    )
+    port_vectors: int = _size("vectors between a beat and a buffer in a cycle, and of a weight tile into the array", 1)
     queue_instructions: int = _size("instructions that the queue of one engine holds", 4)
     channel_latency: int = _size("cycles from a request on a channel to its response", 64)
     host_revolutions: int = _size("one revolution of the wheel in this many belongs to the host", 32)
