@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,15 +21,21 @@ from numpy.typing import NDArray
 import compiler.quantise
 from benchmarks.cache import BUILD, sources_digest, write_atomically
 from benchmarks.networks.description import INPUT, Description, Statistics
+from benchmarks.networks.efficientnet import efficientnet_lite0
 from benchmarks.networks.inception import inception_v3
-from benchmarks.networks.photos import photos
+from benchmarks.networks.photos import DEVIATION, MEAN, TRAINED, photos
 from benchmarks.networks.topologies import mobilenet_v1, resnet50, vgg16
+from benchmarks.networks.wheel import densenet121, inception_v1, squeezenet
 
 BUILDERS: dict[str, Callable[[], Description]] = {
     "resnet50": resnet50,
     "vgg16": vgg16,
     "inception_v3": inception_v3,
     "mobilenet_v1": mobilenet_v1,
+    "efficientnet_lite0": efficientnet_lite0,
+    "inception_v1": inception_v1,
+    "squeezenet": squeezenet,
+    "densenet121": densenet121,
 }
 """Every network, by name."""
 
@@ -62,7 +69,7 @@ class BuiltNetwork:
 
     def image(self, number: int = 0) -> NDArray[np.float32]:
         """A test image, [1][3][size][size]."""
-        return _test_images(BUILDERS[self.name]().size)[number : number + 1]
+        return _photos(BUILDERS[self.name]())[-TEST_IMAGES:][number : number + 1]
 
 
 def build(name: str, report: Callable[[float, str], None] | None = None) -> BuiltNetwork:
@@ -74,14 +81,14 @@ def build(name: str, report: Callable[[float, str], None] | None = None) -> Buil
     if not record.is_file() or not path.is_file():
         tell(0.0, f"building {name}")
         description = builder()
-        images = photos(description.size)
+        images = _photos(description)
         tell(0.1, f"measuring statistics of {name}")
         model = description.folded_model(measure(description, images[:STATISTICS_IMAGES]))
         tell(0.4, f"quantising {name}")
         int8 = compiler.quantise.quantise(model, {INPUT: images[:CALIBRATION_IMAGES]})
         average_without_scaling(int8)
         tell(0.8, f"comparing {name} with its float version")
-        ratio, agreement = compare(model, int8, _test_images(description.size))
+        ratio, agreement = compare(model, int8, images[-TEST_IMAGES:])
         write_atomically(path, int8.SerializeToString())
         write_atomically(record, json.dumps({"sqnr_db": ratio, "agreement": agreement}).encode())
         tell(1.0, "done")
@@ -90,6 +97,8 @@ def build(name: str, report: Callable[[float, str], None] | None = None) -> Buil
 
 def measure(description: Description, images: NDArray[np.float32]) -> Statistics:
     """Mean and variance of each channel behind each layer that is normalised."""
+    if not description.normalised_layers():
+        return {}
     model = description.measuring_model(len(images))
     names = [value.name for value in model.graph.output]
     values = dict(zip(names, _session(model).run(names, {INPUT: images}), strict=True))
@@ -100,15 +109,16 @@ def measure(description: Description, images: NDArray[np.float32]) -> Statistics
 
 
 def average_without_scaling(model: onnx.ModelProto) -> None:
-    """Give the output of every average pooling the scale and zero point of its input, in place.
+    """Give the output of every average pooling of an odd number of pixels the scale of its input, in place.
 
     An average lies within the range of what it averages, so nothing saturates, and an odd number of pixels has no
-    ties: with scales of its own, a tie of ONNX Runtime's float sum may depend on the order of its terms.
+    ties: with scales of its own, a tie of ONNX Runtime's float sum may depend on the order of its terms. An even
+    number has ties with equal scales, and hardly any with scales of its own.
     """
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     readers = {name: node for node in model.graph.node for name in node.input[:1]}
     for node in model.graph.node:
-        if node.op_type != "QLinearAveragePool":
+        if node.op_type != "QLinearAveragePool" or _pixels(node) % 2 == 0:
             continue
         scale, old_scale = (onnx.numpy_helper.to_array(constants[node.input[place]]) for place in (1, 3))
         for source, target in zip(node.input[1:3], node.input[3:5], strict=True):
@@ -120,6 +130,12 @@ def average_without_scaling(model: onnx.ModelProto) -> None:
         bias = onnx.numpy_helper.to_array(constants[reader.input[8]])  # in units of input scale * weight scale
         rescaled = np.rint(bias.astype(np.float64) * old_scale / scale).astype(np.int32)
         constants[reader.input[8]].CopyFrom(onnx.numpy_helper.from_array(rescaled, reader.input[8]))
+
+
+def _pixels(pool: onnx.NodeProto) -> int:
+    """Pixels of the pooling's window."""
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in pool.attribute}
+    return math.prod(attributes["kernel_shape"])
 
 
 def compare(model: onnx.ModelProto, int8: onnx.ModelProto, images: NDArray[np.float32]) -> tuple[float, float]:
@@ -134,8 +150,8 @@ def compare(model: onnx.ModelProto, int8: onnx.ModelProto, images: NDArray[np.fl
     return float(ratio), float((exact.argmax(1) == rounded.argmax(1)).mean())
 
 
-def _test_images(size: int) -> NDArray[np.float32]:
-    return photos(size)[-TEST_IMAGES:]
+def _photos(description: Description) -> NDArray[np.float32]:
+    return photos(description.size, TRAINED if description.is_trained else (MEAN, DEVIATION))
 
 
 def _session(model: onnx.ModelProto, optimise: bool = True) -> onnxruntime.InferenceSession:

@@ -9,9 +9,9 @@ gives them, and int8 does not saturate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -32,6 +32,14 @@ Statistics = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Mean and variance by the name of a layer."""
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Weights and bias of a trained layer, its batch norm folded in."""
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Layer:
     """One operation. Weighted ones have the shape of their weights; `normalised` ones get statistics."""
@@ -42,15 +50,20 @@ class Layer:
     attributes: Mapping[str, Any]
     weights: tuple[int, ...] = ()
     normalised: bool = False
+    trained: Trained | None = None
 
 
 @dataclass
 class Description:
-    """Builds a network layer by layer; each method returns the name of its output."""
+    """Builds a network layer by layer; each method returns the name of its output.
+
+    `size`: rows and columns of the image. A trained network has its images in other numbers (`photos.TRAINED`).
+    """
 
     name: str
     size: int
     seed: int
+    is_trained: bool = False
     channels: dict[str, int] = field(default_factory=lambda: {INPUT: 3})
     layers: list[Layer] = field(default_factory=list)
 
@@ -60,23 +73,37 @@ class Description:
         channels: int,
         kernel: int | Pair,
         stride: int = 1,
-        padding: int | Pair = 0,
+        padding: int | Pair | Literal["same"] = 0,
         groups: int = 1,
-        relu: bool = True,
+        relu: bool | int = True,
+        normalised: bool = True,
+        trained: Trained | None = None,
     ) -> str:
-        """Convolution, batch norm and ReLU."""
-        rows, columns = _pair(kernel)
-        top, left = _pair(padding)
-        weights = (channels, self.channels[source] // groups, rows, columns)
-        attributes = dict(kernel_shape=[rows, columns], strides=[stride] * 2, pads=[top, left] * 2, group=groups)
-        result = self._add("Conv", (source,), attributes, channels, weights, normalised=True)
-        return self.relu(result) if relu else result
+        """Convolution, batch norm (if `normalised`; a trained one has it in its weights) and ReLU, or ReLU6 for 6.
 
-    def dense(self, source: str, inputs: int, outputs: int, is_last: bool = False) -> str:
+        Padding "same" is TensorFlow's: as little as gives size / stride outputs, the odd one at the end.
+        """
+        rows, columns = _pair(kernel)
+        weights = (channels, self.channels[source] // groups, rows, columns)
+        attributes: dict[str, Any] = dict(kernel_shape=[rows, columns], strides=[stride] * 2, group=groups)
+        if padding == "same":
+            attributes["auto_pad"] = "SAME_UPPER"
+        else:
+            top, left = _pair(padding)
+            attributes["pads"] = [top, left] * 2
+        normalised = normalised and trained is None
+        result = self._add("Conv", (source,), attributes, channels, weights, normalised, trained=trained)
+        if relu is False:
+            return result
+        return self.relu(result) if relu is True else self._add("Clip", (result,), {"highest": relu}, channels)
+
+    def dense(
+        self, source: str, inputs: int, outputs: int, is_last: bool = False, trained: Trained | None = None
+    ) -> str:
         """Fully connected layer; with batch norm and ReLU unless it is the last one."""
         name = OUTPUT if is_last else None
         weights = (outputs, inputs)
-        result = self._add("Gemm", (source,), {"transB": 1}, outputs, weights, normalised=not is_last, name=name)
+        result = self._add("Gemm", (source,), {"transB": 1}, outputs, weights, not is_last, name, trained)
         return result if is_last else self.relu(result)
 
     def relu(self, source: str) -> str:
@@ -110,6 +137,16 @@ class Description:
         """All values of an image as a vector."""
         return self._add("Flatten", (source,), {}, self.channels[source])
 
+    def local_response_norm(self, source: str, attributes: Mapping[str, Any]) -> str:
+        """Local response normalisation over neighbouring channels."""
+        return self._add("LRN", (source,), attributes, self.channels[source])
+
+    def rename_last(self, old: str, new: str) -> None:
+        """Give the tensor that the last layer writes another name."""
+        assert self.layers[-1].name == old, "nobody reads the last tensor"
+        self.layers[-1] = replace(self.layers[-1], name=new)
+        self.channels[new] = self.channels.pop(old)
+
     def measuring_model(self, images: int) -> onnx.ModelProto:
         """A graph that normalises each layer by the statistics of the batch; its outputs are these statistics."""
         return _Emitter(self, images, None).model()
@@ -131,9 +168,10 @@ class Description:
         weights: tuple[int, ...] = (),
         normalised: bool = False,
         name: str | None = None,
+        trained: Trained | None = None,
     ) -> str:
         result = name or f"{kind.lower()}_{len(self.layers)}"
-        self.layers.append(Layer(kind, result, inputs, attributes, weights, normalised))
+        self.layers.append(Layer(kind, result, inputs, attributes, weights, normalised, trained))
         self.channels[result] = channels
         return result
 
@@ -155,8 +193,14 @@ class _Emitter:
 
     def model(self) -> onnx.ModelProto:
         for number, layer in enumerate(self._description.layers):
-            if layer.weights:
+            if layer.trained is not None:
+                self._product(layer, layer.name, layer.trained.weights, layer.trained.bias)
+            elif layer.weights:
                 self._weighted(layer, np.random.default_rng((self._description.seed, number)))
+            elif layer.kind == "Clip":
+                limits = [self._constant(f"{layer.name}.low", np.float32(0))]
+                limits.append(self._constant(f"{layer.name}.high", np.float32(layer.attributes["highest"])))
+                self._node("Clip", [*layer.inputs, *limits], layer.name)
             else:
                 self._node(layer.kind, layer.inputs, layer.name, **layer.attributes)
         size = self._description.size

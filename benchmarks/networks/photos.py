@@ -15,8 +15,17 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 """Of the three colours in ImageNet, as usual."""
 
 
-def photos(size: int) -> NDArray[np.float32]:
-    """Square crops as [image][colour][row][column], normalised; the first of each photo is the whole of it."""
+TRAINED = (np.array([127, 127, 127], np.float32) / 255, np.array([128, 128, 128], np.float32) / 255)
+"""Mean and deviation of the images of EfficientNet-Lite0."""
+
+
+def photos(
+    size: int, numbers: tuple[NDArray[np.float32], NDArray[np.float32]] = (MEAN, DEVIATION)
+) -> NDArray[np.float32]:
+    """Square crops as [image][colour][row][column], normalised; the first of each photo is the whole of it.
+
+    `numbers`: mean and deviation.
+    """
     try:
         import skimage.data
         import sklearn.datasets
@@ -41,7 +50,7 @@ def photos(size: int) -> NDArray[np.float32]:
             side = min(rows, columns) if number == 0 else int(min(rows, columns) * random.uniform(0.4, 0.9))
             top, left = (int(random.integers(0, extent - side + 1)) for extent in (rows, columns))
             crops.append(_scaled(photo[top : top + side, left : left + side], size))
-    return ((np.stack(crops) - MEAN) / DEVIATION).transpose(0, 3, 1, 2).astype(np.float32).copy()
+    return ((np.stack(crops) - numbers[0]) / numbers[1]).transpose(0, 3, 1, 2).astype(np.float32).copy()
 
 
 def _scaled(photo: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
