@@ -35,6 +35,8 @@ _WRITE_SPACING = 2
 """Cycles from one write to the next at least: the request port holds one."""
 _WORDS_OF_A_STEP = 5
 """Instruction words of one step on average: loads, configuration, compute, save."""
+_LEAST_CHUNKS = 80
+"""Chunks that a core works off in a layer at least, if they would otherwise be longer than the layer's own."""
 _CHUNK_CYCLES = (160, 512, 2048)
 """Lengths of chunks that exact timing chooses from..."""
 _LIKELY = 1.25
@@ -101,7 +103,22 @@ def best_plan(layer: WindowLayer, cores: int, config: PoolConfig) -> Plan:
     """The layer, or its view in short rows if that is estimated to cost less."""
     view = in_short_rows(layer, config)
     forms = [layer] if view is None else [layer, view]
-    return min((plan for form in forms for plan in _plans(form, cores, config, 1)), key=lambda plan: plan.cycles)
+    length = _chunk_length(layer, cores)
+    found = (plan for form in forms for plan in _plans(_with_chunks(form, length), cores, config, 1))
+    return min(found, key=lambda plan: plan.cycles)
+
+
+def _chunk_length(layer: WindowLayer, cores: int) -> int:
+    """Cycles of a chunk: the layer's own, doubled as long as that is a small part of what each core has to do.
+
+    The array waits for the first chunk only, and every chunk costs instructions.
+    """
+    depth = sum(block.end - block.first for block in layer.blocks)
+    cycles = depth * layer.kernel[0] * layer.kernel[1] * layer.target.rows * layer.target.columns // cores
+    length = layer.chunk_cycles
+    while 2 * length * _LEAST_CHUNKS <= cycles:
+        length *= 2
+    return length
 
 
 def plans(layer: WindowLayer, cores: int, config: PoolConfig) -> list[Plan]:
