@@ -15,6 +15,7 @@ from compiler.constants import ConstantImage
 from compiler.errors import CompileError
 from compiler.exact import ExactChoice
 from compiler.fold import fold_inputs
+from compiler.frame_cache import FrameCache
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
 from compiler.fuse import Graph, fuse_mappings, fuse_residuals, place_concatenations
 from compiler.graph import Imported, Importer
@@ -125,13 +126,16 @@ class _Compilation:
         words = _WordImage(self._constants.end_vector * self._config.array // WORD_BYTES, self._config)
         prologues = {cores: words.add(encode_words(prologue(cores))) for cores in counts}
         epilogues = {cores: words.add(encode_words(epilogue(cores))) for cores in counts}
-        choice = ExactChoice(self._config)
+        choice, cache = ExactChoice(self._config), FrameCache(self._config)
         records = []
         for number, layer in enumerate(layers):
             report(number / len(layers), f"laying out {layer.machine.name}")
             frames = {}
             for cores in counts:
-                frame = build_frame(layer.machine, number, cores, self._config, choice if cores in exact else None)
+                if cores in exact:
+                    frame = build_frame(layer.machine, number, cores, self._config, choice)
+                else:
+                    frame = cache.frame(layer.machine, number, cores)
                 frames[cores] = _record(frame, cores, words.add(frame.words))
             records.append(LayerRecord(layer.machine.name, layer.operation, layer.macs, layer.output, frames))
         report(1.0, "done")

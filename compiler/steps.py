@@ -238,7 +238,7 @@ def _configuration(
         output_columns=outputs[1],
     )
     addition = layer.residual.add.instructions(0) if layer.residual else ()
-    return window, tile, _output(layer), *addition
+    return window, tile, output_settings(layer), *addition
 
 
 def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> Iterator[Step]:
@@ -260,7 +260,7 @@ def flat_steps(layer: FlatLayer, first: int, end: int, config: PoolConfig) -> It
             instruction = Lookup(core=0, vectors=stop - start)
         else:
             instruction = Add(core=0, vectors=stop - start, lookup=int(layer.drain.table is not None))
-            configuration = (*layer.add.instructions(0), _output(layer))
+            configuration = (*layer.add.instructions(0), output_settings(layer))
         cycles = (stop - start) * config.array // config.lanes
         yield Step(configuration, instruction, tuple(operands), Region(layer.target + start, stop - start), cycles)
 
@@ -293,5 +293,6 @@ def _table(address: int) -> Operand:
     return Operand("table", Buffer.TABLE, ("table", address), Region(address, TABLE_VECTORS))
 
 
-def _output(layer: WindowLayer | FlatLayer) -> ConfigOutput:
+def output_settings(layer: WindowLayer | FlatLayer) -> ConfigOutput:
+    """What the drain of a layer adds and where it clips, for core 0."""
     return ConfigOutput(core=0, zero_point=layer.drain.zero_point, low=layer.drain.low, high=layer.drain.high)

@@ -35,7 +35,7 @@ _WRITE_SPACING = 2
 """Cycles from one write to the next at least: the request port holds one."""
 _WORDS_OF_A_STEP = 5
 """Instruction words of one step on average: loads, configuration, compute, save."""
-_LEAST_CHUNKS = 80
+_LEAST_CHUNKS = 60
 """Chunks that a core works off in a layer at least, if they would otherwise be longer than the layer's own."""
 _CHUNK_CYCLES = (160, 512, 2048)
 """Lengths of chunks that exact timing chooses from..."""
