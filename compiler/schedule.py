@@ -16,7 +16,7 @@ parameters to the half which it does not use, by the parity of L.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from compiler.buffers import NOBODY, Entry, Ring
@@ -287,13 +287,12 @@ class _Emitter:
         for instruction in item.step.configuration:
             if self._configuration.get(type(instruction)) != instruction:
                 self._configuration[type(instruction)] = instruction
-                self.add(replace(instruction, core=self._core))
+                self.add(instruction.changed(core=self._core))
         fields: dict[str, Any] = {name: place for name, place in item.places.items() if name != "table"}
         if isinstance(item.step.instruction, Conv | Pool):
             fields["bank"] = item.bank
         self.add(
-            replace(
-                item.step.instruction,
+            item.step.instruction.changed(
                 core=self._core,
                 wait_load=int(item.waits_for_load),
                 wait_save=int(item.takes_save_token),

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from isa.fields import FieldLayout, count, flag, layout_of, signed, unsigned
 
@@ -82,6 +82,12 @@ class Instruction:
     def engine(cls) -> Engine:
         """The engine that executes this instruction."""
         return Engine(cls.opcode >> (OPCODE_BITS - 2))
+
+    def changed(self, **values: int) -> Self:
+        """The instruction with other values of some fields: dataclasses.replace, several times as fast."""
+        result = object.__new__(type(self))
+        result.__dict__.update(self.__dict__, **values)
+        return result
 
     @classmethod
     @cache

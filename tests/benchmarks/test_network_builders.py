@@ -14,9 +14,16 @@ from benchmarks.networks.description import BETA_DEVIATION, GAMMA_RANGE, INPUT, 
 from benchmarks.networks.photos import photos
 from compiler.quantise import quantise
 
-GIGA_MACS = {"vgg16": 15.47, "resnet50": 4.09, "inception_v3": 5.71, "mobilenet_v1": 0.569}
-"""As usually quoted, for one image."""
-CONVOLUTIONS = {"vgg16": 13, "resnet50": 53, "inception_v3": 94, "mobilenet_v1": 27}
+GIGA_MACS = {
+    "vgg16": 15.47, "resnet50": 4.09, "inception_v3": 5.71, "mobilenet_v1": 0.569, "efficientnet_lite0": 0.385,
+    "inception_v1": 1.43, "squeezenet": 0.349, "densenet121": 2.84,
+}  # fmt: skip
+"""As usually quoted, for one image; Inception v1 with the sizes of the onnx package's graph, whose pools don't pad."""
+CONVOLUTIONS = {
+    "vgg16": 13, "resnet50": 53, "inception_v3": 94, "mobilenet_v1": 27, "efficientnet_lite0": 49, "inception_v1": 57,
+    "squeezenet": 26, "densenet121": 120 + 62,
+}  # fmt: skip
+"""DenseNet-121 has 62 batch norms that follow no convolution."""
 
 
 def macs(description: Description) -> int:
@@ -26,8 +33,12 @@ def macs(description: Description) -> int:
     for layer in description.layers:
         size = sizes[layer.inputs[0]]
         if "kernel_shape" in layer.attributes:
-            kernel, strides, pads = (layer.attributes[name] for name in ("kernel_shape", "strides", "pads"))
-            size = tuple((size[axis] + 2 * pads[axis] - kernel[axis]) // strides[axis] + 1 for axis in (0, 1))
+            kernel, strides = (layer.attributes[name] for name in ("kernel_shape", "strides"))
+            if layer.attributes.get("auto_pad") == "SAME_UPPER":
+                size = tuple(-(-size[axis] // strides[axis]) for axis in (0, 1))
+            else:
+                pads = layer.attributes["pads"]
+                size = tuple((size[axis] + 2 * pads[axis] - kernel[axis]) // strides[axis] + 1 for axis in (0, 1))
         elif layer.kind in ("Gemm", "Flatten", "GlobalAveragePool"):
             size = (1, 1)
         sizes[layer.name] = size
