@@ -52,7 +52,7 @@ def campaign(
     for each in theorems:  # premises come first
         made = outcomes[each.name]
         if isinstance(each, Check):
-            results[each.name] = _check_result(each, made, [results[premise] for premise in each.premises])
+            results[each.name] = check_result(each, made, [results[premise] for premise in each.premises])
         else:
             results[each.name] = _result(each, config, made)
     return list(results.values())
@@ -111,7 +111,7 @@ def _covers(stated: Theorem, config: PoolConfig) -> str:
     return f"{_VACUOUS}: no run reaches {', '.join(sorted(missing))}" if missing else ""
 
 
-def _check_result(stated: Check, outcomes: Sequence[_Outcome], premises: Sequence[TheoremResult]) -> TheoremResult:
+def check_result(stated: Check, outcomes: Sequence[_Outcome], premises: Sequence[TheoremResult]) -> TheoremResult:
     """A check is refuted by what contradicts it, and unknown as long as it rests on something that is not proved."""
     failures = [outcome.failure for outcome in outcomes if outcome.failure]
     failures += [f"rests on {each.name}, which is {each.verdict}" for each in premises if each.verdict != "proved"]

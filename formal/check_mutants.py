@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pyrtl
 
+from formal import composition
 from formal import package_mutants as packages
 from formal.mutation import Patch, driver, drop_operand, mutated, redirect, replace_net, tie
 from formal.shell import shell_block
@@ -70,6 +71,11 @@ def _takes(register: str, other: str) -> Patch:
         replace_net(block, mine, "r", *theirs.args)
 
     return patch
+
+
+def without(premise: composition.Premise) -> tuple[composition.Premise, ...]:
+    """All premises but one."""
+    return tuple(each for each in composition.PREMISES if each is not premise)
 
 
 CHECK_MUTANTS: tuple[CheckMutant, ...] = (
@@ -184,5 +190,12 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "a tensor on top of a live one", "compilation", "a layer's output lies on a tensor that a later layer reads",
         packages.on_top_of_a_live_tensor,
+    ),
+    *(
+        CheckMutant(
+            f"{premise.lemma}: {premise.says}", "L7", "the joint induction has to do without this premise",
+            lambda premise=premise: composition.does_not_follow(2, without(premise)),  # type: ignore[misc]
+        )
+        for premise in composition.PREMISES
     ),
 )  # fmt: skip

@@ -33,16 +33,13 @@ HOLES = """## Proof holes
 
 What lies outside, and has to be trusted or tested:
 
-- **The core.** The shell's theorems hold for any core. That the real core passes nothing on from one tenant to the
-  next rests on four checked lemmas (`formal/structure.py`: no combinational path through a core; the control plane
-  depends on the host alone; a core is a function; one cycle of scrub zeroes every register, the sweep every memory
-  word, and there they stay until the first instruction) and on tests.
+- **The composition** (L7) is over one abstract step: that the claims which `formal/composition.py` names say what its
+  premises say is for a reader to check; that they are there, proved, and that nothing else is assumed, is checked.
 - **Compilation** is proved for each package that is looked at, not for the compiler; that the layers in a package are
   those of the network is tested, byte for byte against ONNX Runtime.
 - **Sequencing in a core**: which instruction does what in which order is tested, byte for byte and cycle for cycle,
   not proved; proved are decoding, the multiply-accumulate step and the numbers that leave it.
-- **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet, nor
-  is the composition with the real core (L3, L7).
+- **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet.
 - **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
 - **Clock, power, temperature**, and everything else that no netlist shows.
 - **The host's own choices**: when it pauses, places, polls.

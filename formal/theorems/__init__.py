@@ -41,8 +41,12 @@ CHECKS: dict[str, str] = {
     "compilation": "a_package_means_the_same_in_every_run",
     "L0": "no_path_leads_through_a_core",
     "L1": "the_control_plane_is_out_of_reach",
+    "L2": "equal_cores_get_equal_inputs",
     "L3": "a_core_is_a_function",
     "L4": "a_scrub_leaves_nothing",
+    "L5": "a_free_core_is_at_reset",
+    "L6": "bounds_are_checked_at_commit",
+    "L7": "real_cores_keep_the_isolation",
 }
 """The checks by their short names."""
 

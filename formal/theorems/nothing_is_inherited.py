@@ -4,7 +4,8 @@
   barrier and zeros on all its ports; and nothing is in flight for it on any channel, whatever kind of access.
 - A core becomes FREE only at the end of a scrub that began with its reset or with the end of DRAINING: `scrub` is on
   its port for scrub_cycles consecutive cycles, with the addresses 0, 1, 2, ..., and is never there at any other time.
-  When the scrub begins nothing is in flight for the core. What it does inside a core is lemma L4 (formal/structure.py):
+  When the scrub begins nothing is in flight for the core. A core becomes HELD only from FREE, and instructions come to
+  cores that are HELD or DRAINING only. What it does inside a core is lemma L4 (formal/structure.py):
   from any state every register is zero after one cycle of scrub, and every word of memory after its address.
 - A tenant that is DETACHED, and so every tenant when ATTACH takes effect, has a context of zeros (program counter,
   call frame, fetch pointers, epoch, progress, pause, barriers, cycles, fault), a window of zeros, a prefetch memory of
@@ -68,6 +69,8 @@ def _properties(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]
         yield claim(f"{here} is at reset when FREE", here, _free_is_reset(core))
         yield claim(f"{here} is scrubbed before it is FREE", here, _scrubbed_before_free(core))
         yield claim(f"{here} is swept word by word", here, _sweep_on_port(core))
+        yield claim(f"{here} becomes HELD from FREE", here, _granted_from_free(core))
+        yield claim(f"{here} gets an instruction only in use", here, _instructed_in_use(core))
         for channel in range(config.channels):
             for age in range(1, age_of_answer(config) + 1):
                 name = f"nothing is in flight for {here} when scrub begins (channel{channel}, {age})"
@@ -138,6 +141,17 @@ def _sweep_on_port(core: int) -> Callable[[Sight], Term]:
         )
 
     return claim
+
+
+def _granted_from_free(core: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(
+        s.next(f"core{core}_state") == int(CoreState.HELD),
+        s.any(s.is_held(core), _is(s, core, CoreState.FREE)),
+    )
+
+
+def _instructed_in_use(core: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(s.core(core, "instruction_valid") == 1, s.in_use(core))
 
 
 def _nothing_in_flight(core: int, channel: int, age: int) -> Callable[[Sight], Term]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import formal.theorems.no_path_leads_through_a_core
-from formal.campaign import campaign
+from formal.campaign import campaign, check_result
 from formal.demonstration import BUG
 from formal.mutants import MUTANTS, Mutant, hunt
-from formal.theorems import CHECKS, UnknownTheorem, check, prove, theorem
+from formal.theorems import CHECKS, TheoremResult, UnknownTheorem, check, prove, theorem, with_premises
 from formal.verdict import Refuted
 from isa.configuration import NAMED_POOLS
 
@@ -40,6 +42,21 @@ def test_an_unknown_theorem_is_refused_with_the_known_ones() -> None:
 def test_what_is_no_statement_about_runs_is_proved(name: str) -> None:
     stated, pool = check(name), NAMED_POOLS["tiny"]
     assert [line for part in stated.parts(pool) for line in stated.check(pool, part)] == []
+
+
+def test_the_composition_is_unknown_as_long_as_a_premise_is_not_proved() -> None:
+    stated = check("L7")
+    premises = [TheoremResult(name, "proved", 0.0, [], "") for name in stated.premises]
+    assert check_result(stated, [], premises).verdict == "proved"
+    refuted = check_result(stated, [], [*premises[1:], replace(premises[0], verdict="refuted")])
+    assert (refuted.verdict, refuted.reason) == ("unknown", "rests on L0, which is refuted")
+
+
+def test_naming_a_lemma_proves_what_it_rests_on_first() -> None:
+    names = with_premises(["L7"])
+    assert names[-1] == "L7"
+    assert {"non-interference", "hand-over", "memory", "L0", "L3", "L4"} < set(names)
+    assert names.index("memory") < names.index("L6")
 
 
 def test_a_lemma_is_proved_or_says_what_contradicts_it(monkeypatch: pytest.MonkeyPatch) -> None:
