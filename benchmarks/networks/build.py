@@ -83,7 +83,7 @@ def build(name: str, report: Callable[[float, str], None] | None = None) -> Buil
         description = builder()
         images = _photos(description)
         tell(0.1, f"measuring statistics of {name}")
-        model = description.folded_model(measure(description, images[:STATISTICS_IMAGES]))
+        model = float_model(name)
         tell(0.4, f"quantising {name}")
         int8 = compiler.quantise.quantise(model, {INPUT: images[:CALIBRATION_IMAGES]})
         average_without_scaling(int8)
@@ -93,6 +93,12 @@ def build(name: str, report: Callable[[float, str], None] | None = None) -> Buil
         write_atomically(record, json.dumps({"sqnr_db": ratio, "agreement": agreement}).encode())
         tell(1.0, "done")
     return BuiltNetwork(name, path, **json.loads(record.read_bytes()))
+
+
+def float_model(name: str) -> onnx.ModelProto:
+    """The float network that the int8 one of that name is made from."""
+    description = BUILDERS[name]()
+    return description.folded_model(measure(description, _photos(description)[:STATISTICS_IMAGES]))
 
 
 def measure(description: Description, images: NDArray[np.float32]) -> Statistics:
