@@ -140,6 +140,9 @@ def _requests(config: PoolConfig, state: State, generator: random.Random) -> Inp
         address = generator.randrange((2 if far else 1) * _RINGS * config.fetch_beats)
         inputs[f"core{core}_request_valid_i"] = int(generator.random() < _REQUESTS)
         inputs[f"core{core}_request_address_i"] = _RINGS * config.fetch_beats if behind else address
+        if config.shows_next_request:
+            inputs[f"core{core}_request_next_valid_i"] = int(generator.random() < _REQUESTS)
+            inputs[f"core{core}_request_next_address_i"] = generator.randrange(_RINGS * config.fetch_beats)
         if state[f"core{core}_state"] != CoreState.HELD:
             inputs[f"core{core}_fault_valid_i"] = int(chance > 0.95)
     return inputs

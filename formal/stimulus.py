@@ -158,13 +158,17 @@ def _word(generator: random.Random, virtuals: Sequence[int]) -> int:
     return encode(ConfigSave(core=core, row_pitch=generator.getrandbits(16)))
 
 
+def _request(config: PoolConfig, generator: random.Random, name: str) -> Inputs:
+    return {f"{name}_valid": int(generator.random() < 0.3), f"{name}_address": generator.randrange(config.fetch_beats)}
+
+
 def _cores(config: PoolConfig, generator: random.Random) -> Inputs:
     inputs: Inputs = {}
     for core in range(config.cores):
         ports = {
             "credit": generator.getrandbits(3) & generator.getrandbits(3),
-            "request_valid": int(generator.random() < 0.3),
-            "request_address": generator.randrange(config.fetch_beats),
+            **_request(config, generator, "request"),
+            **(_request(config, generator, "request_next") if config.shows_next_request else {}),
             "sync_local": int(generator.random() < 0.02),
             "fault_valid": int(generator.random() < 0.0005),
         }

@@ -188,7 +188,7 @@ def _named(**sizes: int | str) -> PoolConfig:
 _PAPER: dict[str, int | str] = dict(
     cores=16, array=16, tenants=16, channels=4, beat_bytes=64, features_vectors=4096, weights_vectors=2048,
     parameters_vectors=512, output_vectors=2048, residual_vectors=2048, accumulator_pixels=512, line_vectors=128,
-    lanes=8, memory_beats=1 << 22,
+    lanes=8, queue_instructions=8, memory_beats=1 << 22,
 )  # fmt: skip
 
 NAMED_POOLS: dict[str, PoolConfig] = {
@@ -208,7 +208,8 @@ NAMED_POOLS: dict[str, PoolConfig] = {
         _named(
             name="single", cores=1, array=64, tenants=1, channels=1, beat_bytes=256, features_vectors=16384,
             weights_vectors=8192, parameters_vectors=512, output_vectors=8192, residual_vectors=8192,
-            accumulator_pixels=2048, line_vectors=128, lanes=64, port_vectors=4, memory_beats=1 << 20,
+            accumulator_pixels=2048, line_vectors=128, lanes=64, port_vectors=4, queue_instructions=8,
+            memory_beats=1 << 20,
         ),
         _named(name="static", **_PAPER),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -28,10 +29,17 @@ THEOREMS = [
     nothing_is_inherited,
     switching_takes_constant_time,
 ]
-POOLS = [MINI, *([NAMED_POOLS["tiny"], NAMED_POOLS["small"]] if os.environ.get("TENURE_LONG") == "1" else [])]
+STREAM = replace(NAMED_POOLS["tiny"], name="stream", channels=2, port_vectors=4)
+"""A slot in every cycle: the cores' ports show the next request, too."""
+POOLS = [MINI, *([NAMED_POOLS["tiny"], NAMED_POOLS["small"], STREAM] if os.environ.get("TENURE_LONG") == "1" else [])]
 
 
 @pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)
 @pytest.mark.parametrize("theorem", THEOREMS, ids=lambda theorem: theorem.__name__.rpartition(".")[2])
 def test_the_theorem_holds(theorem: ModuleType, config: PoolConfig) -> None:
     demand_proof(prove(theorem.problem(config, shell_block(config)), effort=long_enough(config)))
+
+
+def test_no_access_leaves_its_window_where_cores_show_two_requests() -> None:
+    assert STREAM.shows_next_request
+    demand_proof(prove(no_access_leaves_its_window.problem(STREAM, shell_block(STREAM)), effort=long_enough(STREAM)))
