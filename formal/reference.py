@@ -27,6 +27,8 @@ them come the theorems and lemmas about the real core, the instruction set, the 
 
     tenure prove ownership delivery --pool small       # some, or all without names
     tenure prove --explain
+    tenure prove compilation --package MODEL.ifp       # of a package of one's own
+    python -m formal.float32_comparison --samples 100000000     # the numbers once more, against numpy's float32
 """
 
 HOLES = """## Proof holes
