@@ -189,7 +189,8 @@ def requantised_by_float32(inputs: Mapping[str, NDArray[Any]], scales: NDArray[n
     """clip(rint(float32(accumulator) * scale) + zero point, low, high), high wins."""
     product = inputs["accumulator"].astype(np.float32) * scales
     moved = np.rint(product).astype(np.float64) + inputs["zero_point"]
-    return np.minimum(np.maximum(moved, inputs["low"]), inputs["high"]).astype(np.int8)
+    octets: NDArray[np.int8] = np.minimum(np.maximum(moved, inputs["low"]), inputs["high"]).astype(np.int8)
+    return octets
 
 
 def _requantiser_inputs(
