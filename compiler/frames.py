@@ -21,8 +21,8 @@ from compiler.exact import ExactChoice
 from compiler.geometry import depthwise_chunks, weights_limit
 from compiler.machine import TENSOR_BIT, FlatLayer, MachineLayer
 from compiler.schedule import CoreSequence, schedule_core
-from compiler.steps import Step, flat_steps, window_steps
-from compiler.tiling import Plan, best_plan, plans
+from compiler.steps import Operand, Step, flat_steps, window_steps
+from compiler.tiling import Plan, best_plan, drain_cycles, plans
 from isa.configuration import PoolConfig
 from isa.encoding import encode
 from isa.instructions import (
@@ -106,19 +106,36 @@ def _window_work(plan: Plan, config: PoolConfig) -> list[list[Step]]:
             list(window_steps(plan.layer, tile, block, own if fits else (block, block + 1), config))
             for tile, block in work
         ]
-        result.append([step for steps in _started_together(sums) for step in steps])
+        result.append([step for steps in _in_pairs(sums, config) for step in steps])
     return result
 
 
-def _started_together(sums: list[list[Step]]) -> list[list[Step]]:
-    """The first two sums chunk by chunk, in both banks, if they read the same features: each chunk is then read twice
-    when it comes, and the array waits half as long for memory."""
-    first, second = [*sums, [], []][:2]
-    inputs = [[step.operands[0].key for step in steps] for steps in (first, second)]
-    if len(first) < 2 or inputs[0] != inputs[1]:
-        return sums
-    together = [step for pair in zip(first, second, strict=True) for step in pair]
-    return [[together[0], *(replace(step, changes_bank=True) for step in together[1:])], *sums[2:]]
+def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
+    """Two sums chunk by chunk, in both banks, where they read the same features and these come from memory: each chunk
+    is then read twice when it comes, and the array waits half as long for memory."""
+    result: list[list[Step]] = []
+    before: list[Operand] = []
+    number = 0
+    while number < len(sums):
+        first, second = [*sums[number : number + 2], []][:2]
+        inputs = [[step.operands[0] for step in steps] for steps in (first, second)]
+        is_new = inputs[0] != before or sum(operand.region.vectors for operand in before) > config.features_vectors
+        before = inputs[0]
+        if second and inputs[0] == inputs[1] and is_new and (number == 0 or _drains_in_time(first, config)):
+            together = [step for pair in zip(first, second, strict=True) for step in pair]
+            result.append([together[0], *(replace(step, changes_bank=True) for step in together[1:])])
+            number += 2
+        else:
+            result.append(first)
+            number += 1
+    return result
+
+
+def _drains_in_time(steps: list[Step], config: PoolConfig) -> bool:
+    """Whether a step takes as long as the drain of the sum, so that two sums that end together are drained in time."""
+    output = steps[-1].output
+    assert output is not None
+    return min(step.cycles for step in steps) >= drain_cycles(output.vectors, config)
 
 
 def _flat_work(layer: FlatLayer, cores: int, config: PoolConfig) -> list[list[Step]]:

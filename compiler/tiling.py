@@ -341,7 +341,7 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     else:
         cycles_of_chunks = taps * pool_pass_cycles(tile.pixels)
     reduction = cycles_of_chunks + _INSTRUCTION_CYCLES * len(chunks)
-    drain = tile.pixels * config.array / config.lanes + _DRAIN_CYCLES
+    drain = drain_cycles(tile.pixels, config)
     compute = max(reduction + 20, drain)
 
     input_rows = min(
@@ -373,10 +373,13 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     step_beats = save_beats * (1 if layer.residual is None else 2)
     step_beats += _WORDS_OF_A_STEP * len(chunks) / config.words_per_beat
     spacing = cycles_per_beat(config)
+    pairs = walk.tile_first and shares_input and block_count > 1  # see compiler.frames
+    prefetched = min(weights, weights_zone(config))
     if walk.tile_first:  # the first tile brings the weights
         inner, outer = block_count, tile_count
-        first = feature_beats * (1 if features_stay else inner) + inner * weight_beats
-        later = feature_beats * (1 if features_stay else inner) + (0 if weights_stay else inner * weight_beats)
+        times = 1 if features_stay else ceil(inner / 2) if pairs else inner
+        first = feature_beats * times + inner * weight_beats
+        later = feature_beats * times + (0 if weights_stay else inner * weight_beats)
     else:  # the first block brings the features
         inner, outer = tile_count, block_count
         first = weight_beats * (1 if weights_stay else inner) + inner * feature_beats
@@ -385,13 +388,23 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
         (first + inner * step_beats) * spacing * _MEMORY_LOSS,
         (outer - 1) * (later + inner * step_beats) * spacing * _MEMORY_LOSS,
     )
-    prefetched = min(weights, weights_zone(config))
-    first_tile = (feature_beats + (weights - prefetched) / config.vectors_per_beat) * spacing
-    first_chunk = first_tile / len(chunks)
-    starts_together = walk.tile_first and shares_input and block_count > 1  # see compiler.frames
-    starved = max(0.0, first_tile - first_chunk - reduction * (2 if starts_together else 1))
-    edges = 2 * config.channel_latency + first_chunk + starved + save_beats * max(spacing, _WRITE_SPACING) + drain
-    return Cost((inner * compute, (outer - 1) * inner * compute), phases, edges)
+    first_chunk = (feature_beats + (weights - prefetched) / config.vectors_per_beat) * spacing / len(chunks)
+    together = 2 if pairs else 1
+    first_sums = (feature_beats + together * weight_beats) * spacing * _MEMORY_LOSS
+    in_time = first_chunk + together * reduction + prefetched / config.vectors_per_beat * spacing
+    starved = max(0.0, first_sums - in_time)
+    later_starved = 0.0
+    if walk.tile_first and features_stay:  # what has no room comes while the tile's last sum gives it room
+        late = min(1.0, max(0.0, 2 - config.features_vectors / features))
+        late_beats = late * feature_beats + (1 if weights_stay else together + 1) * weight_beats
+        later_starved = max(0.0, late_beats * spacing * _MEMORY_LOSS - (together + 1) * reduction)
+    edges = 2 * config.channel_latency + first_chunk + save_beats * max(spacing, _WRITE_SPACING) + drain
+    return Cost((inner * compute + starved, (outer - 1) * (inner * compute + later_starved)), phases, edges)
+
+
+def drain_cycles(pixels: int, config: PoolConfig) -> float:
+    """Cycles, about, of a drain of so many pixels."""
+    return pixels * config.array / config.lanes + _DRAIN_CYCLES
 
 
 @lru_cache(maxsize=1 << 14)
