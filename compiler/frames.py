@@ -38,6 +38,9 @@ from isa.instructions import (
     SyncWait,
 )
 
+_DRAINS_IN_A_SUM = 8
+"""Drains that a sum takes as long as, at least, if another one may wait for its drain."""
+
 
 @dataclass(frozen=True)
 class LayerFrame:
@@ -119,9 +122,10 @@ def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
     while number < len(sums):
         first, second = [*sums[number : number + 2], []][:2]
         inputs = [[step.operands[0] for step in steps] for steps in (first, second)]
-        is_new = inputs[0] != before or sum(operand.region.vectors for operand in before) > config.features_vectors
+        stays = sum(operand.region.vectors for operand in inputs[0]) <= config.features_vectors
+        may_pair = number == 0 or (_drains_in_time(first, stays, config) and not (stays and inputs[0] == before))
         before = inputs[0]
-        if second and inputs[0] == inputs[1] and is_new and (number == 0 or _drains_in_time(first, config)):
+        if second and inputs[0] == inputs[1] and may_pair:
             together = [step for pair in zip(first, second, strict=True) for step in pair]
             result.append([together[0], *(replace(step, changes_bank=True) for step in together[1:])])
             number += 2
@@ -131,11 +135,13 @@ def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
     return result
 
 
-def _drains_in_time(steps: list[Step], config: PoolConfig) -> bool:
-    """Whether a step takes as long as the drain of the sum, so that two sums that end together are drained in time."""
+def _drains_in_time(steps: list[Step], is_strict: bool, config: PoolConfig) -> bool:
+    """Whether two such sums that end together do not wait for each other's drain: their last steps are long enough, or,
+    less strictly, what they wait is little to the whole."""
     output = steps[-1].output
     assert output is not None
-    return min(step.cycles for step in steps) >= drain_cycles(output.vectors, config)
+    cycles = steps[-1].cycles if is_strict else sum(step.cycles for step in steps) // _DRAINS_IN_A_SUM
+    return cycles >= drain_cycles(output.vectors, config)
 
 
 def _flat_work(layer: FlatLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
