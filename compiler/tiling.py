@@ -355,7 +355,9 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     features = input_rows * input_columns * depth
     source = layer.source
     row_pitch = source.columns * (layer.strides[0] if layer.loads_strided_rows else 1)
-    feature_beats = _slots((input_columns, input_rows, depth), (row_pitch, source.rows * source.columns), config)
+    offset = 0 if tile.end_column == layer.target.columns else _least_aligned(layer, tile, config)
+    extent, pitches = (input_columns, input_rows, depth), (row_pitch, source.rows * source.columns)
+    feature_beats = _slots(extent, pitches, config, offset)
     weight_tiles = len(chunks) if layer.depthwise else depth * taps
     weights = 0 if layer.reduction is not None else weight_tiles * config.array
     shares_input = block_count == 1 or layer.blocks[blocks[0] + 1].first == work.first
@@ -366,7 +368,8 @@ def _walk_cost(layer: WindowLayer, tile: Tile, blocks: tuple[int, int], walk: Wa
     else:
         features_stay = shares_input and features * tile_count <= config.features_vectors
         weights_stay = weights <= resident
-    save_beats = _slots((tile.end_column, tile.end_row, 1), (layer.target.columns, 0), config)
+    save_offset = -1 if tile.end_column % config.vectors_per_beat and offset else 0
+    save_beats = _slots((tile.end_column, tile.end_row, 1), (layer.target.columns, 0), config, save_offset)
     save_runs = 1 if tile.end_column == layer.target.columns else tile.end_row
     save_beats += save_runs * (config.channels - 1)  # the loads, too, lose their place on the channels
     weight_beats = weights / config.vectors_per_beat
@@ -407,9 +410,18 @@ def drain_cycles(pixels: int, config: PoolConfig) -> float:
     return pixels * config.array / config.lanes + _DRAIN_CYCLES
 
 
+def _least_aligned(layer: WindowLayer, tile: Tile, config: PoolConfig) -> int:
+    """Where the input rows of a tile among others in a row begin in their beats; of several places the worst one."""
+    distance = tile.end_column * layer.strides[1]
+    return -1 if distance % config.vectors_per_beat else -layer.padding[1]
+
+
 @lru_cache(maxsize=1 << 14)
-def _slots(extent: tuple[int, int, int], pitches: tuple[int, int], config: PoolConfig) -> float:
-    """Slots of a core in which columns x rows x planes vectors pass: a run of beats waits for its first channel."""
+def _slots(extent: tuple[int, int, int], pitches: tuple[int, int], config: PoolConfig, offset: int = 0) -> float:
+    """Slots of a core in which columns x rows x planes vectors pass: a run of beats waits for its first channel.
+
+    The first vector lies `offset` vectors behind the start of its beat.
+    """
     columns, rows, planes = extent
     if columns == pitches[0] or rows == 1:
         columns, rows = columns * rows, 1
@@ -420,7 +432,7 @@ def _slots(extent: tuple[int, int, int], pitches: tuple[int, int], config: PoolC
     slots, behind = 0, 0
     for plane in range(sampled_planes):
         for row in range(sampled_rows):
-            start = plane * pitches[1] + row * pitches[0]
+            start = offset % width + plane * pitches[1] + row * pitches[0]
             first, end = start // width, (start + columns - 1) // width + 1
             slots += (first - behind) % channels + end - first
             behind = end
