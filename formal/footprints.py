@@ -18,7 +18,10 @@ from isa.instructions import (
     TABLE_VECTORS,
     Add,
     Buffer,
+    ConfigAddFactors,
+    ConfigAddOffset,
     ConfigLoad,
+    ConfigOutput,
     ConfigSave,
     ConfigTile,
     ConfigWindow,
@@ -28,6 +31,8 @@ from isa.instructions import (
     Lookup,
     Pool,
     Save,
+    SyncRaise,
+    SyncWait,
 )
 from isa.walks import tap_vector
 
@@ -50,7 +55,19 @@ class Footprint:
     writes: dict[Space, Places]
 
 
-_NOTHING: Places = np.zeros(0, np.int64)
+_WITHOUT_VECTORS = frozenset(
+    (
+        ConfigLoad,
+        ConfigSave,
+        ConfigWindow,
+        ConfigTile,
+        ConfigOutput,
+        ConfigAddFactors,
+        ConfigAddOffset,
+        SyncRaise,
+        SyncWait,
+    )
+)
 
 
 def buffer_space(buffer: int) -> Space:
@@ -75,7 +92,11 @@ class Footprints:
         }
 
     def of(self, instruction: CoreInstruction) -> Footprint | None:
-        """The footprint of the next instruction; None for one that touches no vector."""
+        """The footprint of the next instruction; None for one that touches no vector.
+
+        Raises:
+            KeyError: for a kind of instruction that is not described here.
+        """
         match instruction:
             case ConfigLoad():
                 self._load = instruction
@@ -85,8 +106,9 @@ class Footprints:
                 self._window = instruction
             case ConfigTile():
                 self._tile = instruction
-        action = self._actions.get(type(instruction))
-        return action(instruction) if action else None
+        if type(instruction) in _WITHOUT_VECTORS:
+            return None
+        return self._actions[type(instruction)](instruction)
 
     def _of_load(self, load: Load) -> Footprint:
         plane, row, column = np.ogrid[: load.planes, : load.rows, : load.columns]

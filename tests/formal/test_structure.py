@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pyrtl
@@ -23,9 +24,16 @@ from isa.configuration import NAMED_POOLS, PoolConfig
 TINY = NAMED_POOLS["tiny"]
 STREAM = replace(TINY, name="stream", cores=1, tenants=1, port_vectors=4)
 POOLS = [TINY, NAMED_POOLS["small"], NAMED_POOLS["paper"], STREAM]
+LARGE = pytest.param(
+    NAMED_POOLS["single"],
+    marks=[
+        pytest.mark.long,
+        pytest.mark.skipif(os.environ.get("TENURE_LONG") != "1", reason="a minute: TENURE_LONG=1"),
+    ],
+)
 
 
-@pytest.mark.parametrize("config", POOLS, ids=lambda config: config.name)
+@pytest.mark.parametrize("config", [*POOLS, NAMED_POOLS["static"], LARGE], ids=lambda config: config.name)
 def test_the_real_core_is_a_function_without_combinational_path_and_stays_clean_after_a_scrub(
     config: PoolConfig,
 ) -> None:

@@ -182,3 +182,13 @@ def test_an_interrupt_leaves_no_file_behind(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted" in messages
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_of_ones_own_is_proved(capsys: pytest.CaptureFixture[str], package: Path) -> None:
+    result = answer(capsys, "prove", "compilation", "--package", package)
+    assert [(each["name"], each["verdict"]) for each in result["theorems"]] == [("compilation of lenet", "proved")]
+
+
+def test_a_package_goes_with_the_theorem_about_packages(capsys: pytest.CaptureFixture[str], package: Path) -> None:
+    assert "tenure prove compilation" in refused(capsys, "prove", "ownership", "--package", package)
+    assert str(LENET) in refused(capsys, "prove", "compilation", "--package", LENET)
