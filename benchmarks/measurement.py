@@ -59,6 +59,8 @@ class Measurement:
     compile_seconds: float
     compile_megabytes: int
     core_counts: int
+    dispatch_wait: float
+    """Part of the cycles in which the array of a core was idle and waited for an instruction, mean over the cores."""
     timing_seconds: float
     instruction_bytes: int
     constant_bytes: int
@@ -113,13 +115,14 @@ class NetworkBench:
         compiled = self._compile()
         package = compiled.package
         began = time.monotonic()
-        cycles, layers = 0, []
+        cycles, waiting, layers = 0, 0, []
         window = np.zeros(package.window_bytes, np.uint8)
         window[: len(package.image())] = np.frombuffer(package.image(), np.uint8)
         self._report(0.5, f"{self._network.name}: timing {cores} cores")
         for stage in package.stages:
-            stage_cycles, stage_layers = _time_stage(self._config, package, stage, cores, window)
+            stage_cycles, stage_waiting, stage_layers = _time_stage(self._config, package, stage, cores, window)
             cycles += stage_cycles
+            waiting += stage_waiting
             layers += stage_layers
         words = sum(frame.words for layer in package.layers for frame in layer.frames.values())
         return Measurement(
@@ -132,6 +135,7 @@ class NetworkBench:
             compile_seconds=round(compiled.seconds, 2),
             compile_megabytes=compiled.megabytes,
             core_counts=len(self._counts),
+            dispatch_wait=waiting / (cycles * cores),
             timing_seconds=round(time.monotonic() - began, 2),
             instruction_bytes=words * WORD_BYTES,
             constant_bytes=len(package.image()) - words * WORD_BYTES,
@@ -142,8 +146,9 @@ class NetworkBench:
 
 def _time_stage(
     config: PoolConfig, package: Package, stage: Stage, cores: int, window: NDArray[np.uint8]
-) -> tuple[int, list[LayerMeasurement]]:
-    """Cycles of a stage from START to END retired, and its layers from barrier to barrier."""
+) -> tuple[int, int, list[LayerMeasurement]]:
+    """Cycles of a stage from START to END retired, those in which cores waited for instructions, all cores together,
+    and its layers from barrier to barrier."""
     program = package.program(cores, stage.first_layer)
     place = program.offset_bytes
     window[place : place + len(program.words)] = np.frombuffer(program.words, np.uint8)
@@ -173,7 +178,7 @@ def _time_stage(
                 estimated=frame.cycles,
             )
         )
-    return timing.cycles, result
+    return timing.cycles, sum(timing.dispatch_wait), result
 
 
 def _peak_megabytes() -> int:

@@ -46,13 +46,15 @@ class Timing:
 
     `cycles` is what TENANT_CYCLES shows at the end; `barriers[i]` the cycle in which the count shows i + 1 barriers;
     `activity` is ordered by core, engine, cycle; `array_cycles[v]` the cycles in which pixels entered the array
-    of core v; `dispatched` (cycle on the core's port, word address, instruction).
+    of core v; `dispatch_wait[v]` those in which its array was idle and waited for nothing but the instruction
+    itself; `dispatched` (cycle on the core's port, word address, instruction).
     """
 
     cycles: int
     barriers: tuple[int, ...]
     activity: tuple[Activity, ...]
     array_cycles: tuple[int, ...]
+    dispatch_wait: tuple[int, ...]
     dispatched: tuple[tuple[int, int, CoreInstruction], ...]
 
 
@@ -95,6 +97,7 @@ def simulate(
         tuple(tenant.barrier_cycles),
         tuple(activity),
         tuple(core.compute.array_busy for core in tenant.cores),
+        tuple(core.compute.dispatch_wait for core in tenant.cores),
         tuple(tenant.dispatched),
     )
 

@@ -21,6 +21,7 @@ from isa.instructions import (
 )
 from isa.pipeline import (
     ADD_READ_TO_LANE,
+    ARRIVAL_TO_ISSUE,
     DRAIN_READ_TO_LANE,
     DRAIN_SETUP,
     LANE_LATENCY,
@@ -74,6 +75,9 @@ class ComputeTiming:
         self.busy: list[tuple[int, int]] = []
         self.array_busy = 0
         """Cycles in which a pixel was in the walker."""
+        self.dispatch_wait = 0
+        """Cycles in which the array was idle, and for its next work all was there but the instruction."""
+        self._last_issue = 0
         self._from_load, self._from_save = from_load, from_save
         self._to_load, self._to_save = to_load, to_save
         self._window, self._tile = ConfigWindow(), ConfigTile()
@@ -120,10 +124,13 @@ class ComputeTiming:
 
     def _issue(self, cycle: int, head: CoreInstruction) -> None:
         if isinstance(head, Conv | Pool | Add | Lookup):
+            could_issue = max(self._last_issue, self._walk.last if self._walk is not None else 0) + 1
             if head.wait_load:
-                self._from_load.take()
+                could_issue = max(could_issue, self._from_load.take())
             if head.wait_save:
-                self._from_save.take()
+                could_issue = max(could_issue, self._from_save.take())
+            self.dispatch_wait += max(0, self.queue.arrival() + ARRIVAL_TO_ISSUE - could_issue)
+            self._last_issue = cycle
         if isinstance(head, Conv | Pool):
             self._pending = (head, cycle)
         elif isinstance(head, Add | Lookup):

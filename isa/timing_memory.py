@@ -55,9 +55,9 @@ class Tokens:
         """Whether one can be taken in `cycle`."""
         return bool(self._cycles) and self._cycles[0] <= cycle
 
-    def take(self) -> None:
-        """Take the oldest one."""
-        self._cycles.popleft()
+    def take(self) -> int:
+        """Take the oldest one; since when it could be taken."""
+        return self._cycles.popleft()
 
 
 class Queue:
@@ -78,6 +78,10 @@ class Queue:
             return None
         arrival, instruction = self._waiting[0]
         return instruction if max(arrival, self._last_issue) < cycle else None
+
+    def arrival(self) -> int:
+        """When the head was on the core's port."""
+        return self._waiting[0][0]
 
     def issue(self, cycle: int) -> None:
         """The head issues."""

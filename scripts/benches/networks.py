@@ -48,6 +48,7 @@ def _row(network: BuiltNetwork, result: Measurement) -> dict[str, Any]:
         "cycles": result.cycles,
         "utilisation": round(result.utilisation, 4),
         "bound by": ", ".join(f"{name} {cycles / result.cycles:.0%}" for name, cycles in bound.most_common()),
+        "dispatch wait": round(result.dispatch_wait, 5),
         "host layers": len(result.host),
         "sqnr_db": round(network.sqnr_db, 1),
         "instruction_bytes": result.instruction_bytes,
