@@ -38,9 +38,6 @@ from isa.instructions import (
     SyncWait,
 )
 
-_DRAINS_IN_A_SUM = 8
-"""Drains that a sum takes as long as, at least, if another one may wait for its drain."""
-
 
 @dataclass(frozen=True)
 class LayerFrame:
@@ -114,8 +111,8 @@ def _window_work(plan: Plan, config: PoolConfig) -> list[list[Step]]:
 
 
 def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
-    """Two sums chunk by chunk, in both banks, where they read the same features and these come from memory: each chunk
-    is then read twice when it comes, and the array waits half as long for memory."""
+    """Two sums together, in both banks, where they read the same features and these come from memory: each chunk is then
+    read twice when it comes, and the array waits half as long for memory."""
     result: list[list[Step]] = []
     before: list[Operand] = []
     number = 0
@@ -123,11 +120,10 @@ def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
         first, second = [*sums[number : number + 2], []][:2]
         inputs = [[step.operands[0] for step in steps] for steps in (first, second)]
         stays = sum(operand.region.vectors for operand in inputs[0]) <= config.features_vectors
-        may_pair = number == 0 or (_drains_in_time(first, stays, config) and not (stays and inputs[0] == before))
+        comes = number == 0 or not stays or inputs[0] != before
         before = inputs[0]
-        if second and inputs[0] == inputs[1] and may_pair:
-            together = [step for pair in zip(first, second, strict=True) for step in pair]
-            result.append([together[0], *(replace(step, changes_bank=True) for step in together[1:])])
+        if second and inputs[0] == inputs[1] and comes:
+            result.append(_paired(first, second, number == 0, config))
             number += 2
         else:
             result.append(first)
@@ -135,13 +131,28 @@ def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
     return result
 
 
-def _drains_in_time(steps: list[Step], is_strict: bool, config: PoolConfig) -> bool:
-    """Whether two such sums that end together do not wait for each other's drain: their last steps are long enough, or,
-    less strictly, what they wait is little to the whole."""
-    output = steps[-1].output
+def _paired(first: list[Step], second: list[Step], is_start: bool, config: PoolConfig) -> list[Step]:
+    """Two sums, the second one behind the first one by as many chunks as it takes to drain the sum before in its bank.
+
+    Nothing is drained before the start of a layer: there they begin together, and the lag comes at the end.
+    """
+    output = first[-1].output
     assert output is not None
-    cycles = steps[-1].cycles if is_strict else sum(step.cycles for step in steps) // _DRAINS_IN_A_SUM
-    return cycles >= drain_cycles(output.vectors, config)
+    drain, cycles, lag = drain_cycles(output.vectors, config), 0, 0
+    while lag < len(second) and cycles < drain:
+        lag += 1
+        cycles += second[-lag].cycles
+    turns = len(second) - lag
+    if is_start:
+        alone, rest = [], first[turns:]
+        together = [step for pair in zip(first[:turns], second[:turns], strict=True) for step in pair]
+        alternating = range(1, 2 * turns + 1)
+    else:
+        alone, rest = first[:lag], []
+        together = [step for pair in zip(second[:turns], first[lag:], strict=True) for step in pair]
+        alternating = range(lag, lag + 2 * turns)
+    steps = [*alone, *together, *rest, *second[turns:]]
+    return [replace(step, changes_bank=True) if number in alternating else step for number, step in enumerate(steps)]
 
 
 def _flat_work(layer: FlatLayer, cores: int, config: PoolConfig) -> list[list[Step]]:
