@@ -19,7 +19,7 @@ from compiler.tiling import window_work
 from isa.configuration import NAMED_POOLS, PoolConfig
 from isa.core_state import WindowMemory
 from isa.encoding import decode
-from isa.instructions import Conv, CoreInstruction, SyncRaise, SyncWait
+from isa.instructions import Buffer, Conv, CoreInstruction, Instruction, Load, SyncRaise, SyncWait
 from isa.interpreter import tokens_given, tokens_taken
 from tests.compiler.adversary import Adversary, dispatched
 from tests.compiler.test_networks import image, network, package
@@ -84,19 +84,34 @@ def test_layers_survive_any_order_of_execution(seed: int, generate: object) -> N
     run_adversary(compiled, case.model, config, case.cores, seed)
 
 
-def test_the_first_two_blocks_of_a_layer_share_each_chunk_of_their_input_as_it_comes() -> None:
+def instructions_of(inputs: int) -> list[Instruction]:
+    """Those of one core for a layer of one tile and four blocks, whose chunks have two input blocks of 49 pixels."""
     layer = WindowLayer(
-        "layer", FeatureMap(0, 8, 7, 7), FeatureMap(0, 4, 7, 7), (1, 1), (1, 1), (1, 1), (0, 0), 0, None,
-        tuple(BlockWork(0, 8, 128 * block, 8 * block) for block in range(4)), (OutputPart(0, 7, 0, 7),), Drain(),
-        chunk_cycles=100,
+        "layer", FeatureMap(0, inputs, 7, 7), FeatureMap(0, 4, 7, 7), (1, 1), (1, 1), (1, 1), (0, 0), 0, None,
+        tuple(BlockWork(0, inputs, 16 * inputs * block, 8 * block) for block in range(4)),
+        (OutputPart(0, 7, 0, 7),), Drain(), chunk_cycles=100,
     )  # fmt: skip
     frame = build_frame(layer, 0, 1, NAMED_POOLS["paper"])
-    words = [int(low) | int(high) << 64 for low, high in frame.words]
-    convolutions = [each for each in (decode(word) for word in words) if isinstance(each, Conv)]
-    assert [conv.bank for conv in convolutions] == [0, 1] * 4 + [0] * 4 + [1] * 4
-    assert [conv.drain for conv in convolutions] == [0] * 6 + [1, 1] + [0, 0, 0, 1] * 2
+    return [decode(int(low) | int(high) << 64) for low, high in frame.words]
+
+
+def test_the_first_two_blocks_of_a_layer_share_each_chunk_of_their_input_but_those_of_a_drain() -> None:
+    convolutions = [each for each in instructions_of(8) if isinstance(each, Conv)]
+    assert [conv.bank for conv in convolutions] == [0, 1, 0, 1, 0, 0, 1, 1] + [0] * 4 + [1] * 4
+    assert [conv.drain for conv in convolutions] == [0] * 5 + [1, 0, 1] + [0, 0, 0, 1] * 2
     assert [conv.accumulate for conv in convolutions] == [0, 0] + [1] * 6 + [0, 1, 1, 1] * 2
-    assert [conv.features for conv in convolutions[:8]] == [98 * chunk for chunk in range(4) for _ in range(2)]
+    assert [conv.features // 98 for conv in convolutions[:8]] == [0, 0, 1, 1, 2, 3, 2, 3]
+
+
+def test_every_two_blocks_share_their_input_where_the_buffer_does_not_hold_it() -> None:
+    """86 input blocks of 49 vectors are more than 4096; with chunks of two, two chunks last as long as a drain."""
+    instructions = instructions_of(86)
+    loads = [each for each in instructions if isinstance(each, Load) and each.buffer == Buffer.FEATURES]
+    convolutions = [each for each in instructions if isinstance(each, Conv)]
+    assert len(convolutions) == 4 * 43 and len(loads) == 2 * 43
+    assert [conv.bank for conv in convolutions[:86]] == [0, 1] * 41 + [0, 0, 1, 1]
+    assert [conv.bank for conv in convolutions[86:]] == [0, 0] + [1, 0] * 41 + [1, 1]
+    assert [number for number, conv in enumerate(convolutions) if conv.drain] == [83, 85, 169, 171]
 
 
 @pytest.mark.parametrize(("pool", "cores"), [("small", 1), ("small", 4), ("tiny", 2), ("paper", 11)])
