@@ -111,8 +111,10 @@ def _window_work(plan: Plan, config: PoolConfig) -> list[list[Step]]:
 
 
 def _in_pairs(sums: list[list[Step]], config: PoolConfig) -> list[list[Step]]:
-    """Two sums together, in both banks, where they read the same features and these come from memory: each chunk is then
-    read twice when it comes, and the array waits half as long for memory."""
+    """Two sums together, in both banks, where they read the same features and these come from memory.
+
+    Each chunk is then read twice when it comes, and the array waits half as long for memory.
+    """
     result: list[list[Step]] = []
     before: list[Operand] = []
     number = 0
