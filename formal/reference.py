@@ -39,8 +39,9 @@ What lies outside, and has to be trusted or tested:
   premises say is for a reader to check; that they are there, proved, and that nothing else is assumed, is checked.
 - **Compilation** is proved for each package that is looked at, not for the compiler; that the layers in a package are
   those of the network is tested, byte for byte against ONNX Runtime.
-- **Sequencing in a core**: which instruction does what in which order is tested, byte for byte and cycle for cycle,
-  not proved; proved are decoding, the multiply-accumulate step and the numbers that leave it.
+- **Sequencing in a core**: which instruction does what in which order, and what the line buffers of a depthwise CONV
+  hold, is tested, byte for byte and cycle for cycle, not proved; proved are decoding, the multiply-accumulate step and
+  the numbers that leave it.
 - **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet.
 - **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
 - **Clock, power, temperature**, and everything else that no netlist shows.

@@ -7,8 +7,8 @@ of pixel[k] * tile[k][o], int8 by int8, as int32, the word that is written back 
 - the larger one of the accumulator and s (signed), in a maximum POOL;
 - the accumulator plus s, wrapping modulo 2**32, otherwise.
 
-(POOL walks with a tile that passes each channel on, so that s is its own pixel.) A depthwise CONV takes other operands
-in place of the pixel's, from the line buffers; its products are not spoken of here, its sums are.
+(POOL walks with a tile that passes each channel on, so that s is its own pixel.) In a depthwise CONV the factor of
+tile[k][o] is byte o of place k of the window of line buffers, in place of pixel[k].
 
 Each multiplier is proved by itself: the low 16 bits of its product are the exact int8 product, where the 16-bit weight
 register holds a sign-extended int8, which is an invariant of the registers behind which it comes. The adder trees are
@@ -33,6 +33,7 @@ from formal.structure import core_block
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
 from isa.pipeline import adder_stages
+from isa.walks import window_shape
 
 ASSUMPTIONS: tuple[str, ...] = ()
 _ARRAY, _BANKS = "compute/array", "compute/accumulators"
@@ -65,16 +66,30 @@ def _products(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     weights = [f"{_ARRAY}/weights_{channel}" for channel in range(config.array)]
     depthwise = _last(block, f"{_ARRAY}/is_depthwise_")
     pixel = f"{_ARRAY}/pixel_vector"
-    zeros = [_SLEEPS, depthwise] if depthwise else [_SLEEPS]
-    pipeline = Pipeline(block, cuts=[*weights, pixel, *zeros], zeros=zeros)
-    channels = parts_of(z3.BitVec(pixel, 8 * config.array), 8)
+    window = _window(config)
+    pipeline = Pipeline(block, cuts={*weights, pixel, *window, depthwise, _SLEEPS}, zeros=[_SLEEPS])
+    bits = 8 * config.array
+    channels = parts_of(z3.BitVec(pixel, bits), 8)
+    is_depthwise = z3.BitVec(depthwise, 1) == 1
     found = []
     for channel, register in enumerate(weights):
         for output, weight in enumerate(parts_of(z3.BitVec(register, 16 * config.array), 16)):
-            exact = signed(channels[channel], 16) * weight
+            operand = channels[channel]
+            if channel < len(window):
+                place = parts_of(z3.BitVec(window[channel], bits), 8)[output]
+                operand = z3.If(is_depthwise, place, operand)
             name = _product(channel, output)
-            found += holds(name, pipeline.at(1, name) == exact, _is_int8(weight))
+            found += holds(name, pipeline.at(1, name) == signed(operand, 16) * weight, _is_int8(weight))
     return found + _int8_products_fit()
+
+
+def _window(config: PoolConfig) -> list[str]:
+    """The vectors of a depthwise CONV's window, row by row, the newest one of each row first."""
+    rows, columns = window_shape(config.array)
+    newest = [f"{_ARRAY}/pixel_vector", *(f"{_ARRAY}/line_{row}_data" for row in range(1, rows))]
+    return [
+        f"{_ARRAY}/window_{row}_{column}" if column else newest[row] for row in range(rows) for column in range(columns)
+    ]
 
 
 def _int8_products_fit() -> list[str]:
