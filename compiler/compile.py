@@ -17,7 +17,7 @@ from compiler.exact import ExactChoice
 from compiler.fold import fold_inputs
 from compiler.frame_cache import FrameCache
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
-from compiler.fuse import Graph, fuse_mappings, fuse_residuals, place_concatenations
+from compiler.fuse import Graph, fuse_mappings, fuse_residuals, place_concatenations, thin_inputs
 from compiler.graph import Imported, Importer
 from compiler.lower import Lowering
 from compiler.network import Network, read_model
@@ -111,6 +111,7 @@ class _Compilation:
         if fuse:
             fuse_mappings(self._graph)
             fuse_residuals(self._graph)
+            thin_inputs(self._graph, config)
         fold_inputs(self._graph, set().union(*from_host), config)
         layers = sum(len(stage) for stage in self._graph.stages)
         words = layers + _PROGRAM_EXTRA_WORDS

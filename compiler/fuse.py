@@ -14,6 +14,7 @@ from compiler.operations import (
     Mapping256,
     Operation,
     Pooling,
+    PoolPart,
     Residual,
     Tensor,
     byte_indices,
@@ -21,6 +22,7 @@ from compiler.operations import (
 )
 from isa.arithmetic import HIGHEST, LOWEST
 from isa.configuration import PoolConfig
+from isa.instructions import Reduction
 
 
 @dataclass
@@ -113,6 +115,46 @@ def _permutation(operation: Concatenation, source: str, channels: list[int], wid
         np.ones(outputs, np.float32),
         0,
         0,
+    )
+
+
+def thin_inputs(graph: Graph, config: PoolConfig) -> None:
+    """Let a pooling pick the pixels that a strided 1 x 1 convolution reads where its cores would load the rest, too.
+
+    That is so where a row takes no more than a beat of each channel: leaving rows out then saves no slots. And it
+    matters where a core cannot keep the input.
+    """
+    written = {operation.output for stage in graph.stages for operation in stage}
+    for stage in graph.stages:
+        thinned: list[Operation] = []
+        for operation in stage:
+            if isinstance(operation, Convolution) and _reads_needlessly(operation, graph, config, written):
+                source, target = graph.tensors[operation.inputs[0]], graph.tensors[operation.output]
+                name = f"{operation.name}::pixels"
+                dimensions = (source.dimensions[0], *target.dimensions[1:])
+                graph.tensors[name] = Tensor(name, (1, *dimensions), dimensions, name)
+                whole = PoolPart((0, dimensions[1]), (0, dimensions[2]), 0, np.float32(1))
+                thinned.append(
+                    Pooling(
+                        f"{operation.name} pixels", (operation.inputs[0],), name, Reduction.MAXIMUM, (1, 1),
+                        operation.strides, (1, 1), (0, 0), LOWEST, (whole,),
+                    )
+                )  # fmt: skip
+                operation = replace(operation, inputs=(name, *operation.inputs[1:]), strides=(1, 1))
+            thinned.append(operation)
+        stage[:] = thinned
+
+
+def _reads_needlessly(operation: Convolution, graph: Graph, config: PoolConfig, written: set[str]) -> bool:
+    source = graph.tensors[operation.inputs[0]]
+    channels, rows, columns = source.dimensions
+    is_pixelwise = operation.weights.shape[2:] == (1, 1) and operation.padding == (0, 0) and operation.groups == 1
+    return (
+        is_pixelwise
+        and graph.base(source.name) in written
+        and min(operation.strides) > 1
+        and columns <= config.channels * config.vectors_per_beat
+        and -(-channels // config.array) * rows * columns > config.features_vectors
     )
 
 
