@@ -20,6 +20,9 @@ from formal.problem import Candidate, Claim, Frame, Problem, View
 from formal.simulator import Simulator
 from formal.transition import Evaluation, NextState, State
 
+_QUICK_SECONDS = 0.3
+"""After this time a query is asked again without literals that could take hypotheses back."""
+
 
 class UndecidedError(Exception):
     """The solver answered neither yes nor no within its time limit."""
@@ -61,8 +64,9 @@ class Engine:
             problem: the theorem.
             candidates: instances to be proved inductive together.
             seconds: time limit of a single solver call.
-            exact_cores: ask the solver which hypotheses each proof used, which is what `needed_schemas` reports but
-                makes the solver slower; otherwise every hypothesis that was offered counts as used.
+            exact_cores: know of each proof which hypotheses it used, which is what `needed_schemas` reports.
+                Otherwise a query that takes long is asked again in a way that the solver can simplify as it likes,
+                and every hypothesis that was offered counts as used.
         """
         self._exact_cores = exact_cores
         self.problem, self.candidates = problem, list(candidates)
@@ -188,8 +192,6 @@ class Engine:
         Raises:
             UndecidedError: when the solver gave up.
         """
-        if query.solver is None:
-            query.solver = self._solver()
         view = self._before if properties is not None else self._after
         for frame in view.frames:
             frame.touched.clear()
@@ -211,44 +213,64 @@ class Engine:
             if self._hypothesis(index).group in near or (everywhere and self._supports[index] & ~cone == 0):
                 self._enable(query, index)
         self.queries += 1
-        goal_literal = z3.Bool(f"goal{self.queries}")
-        query.solver.add(z3.Implies(goal_literal, z3.Or(negated)))
+        goal = z3.Bool(f"goal{self.queries}")
+        violated = z3.Or(negated)
         allowed = set(usable)
+        query.solver = None
         while True:
-            literals = {f"hypothesis{index}": index for index in query.enabled & allowed}
-            if self._exact_cores:
-                solver = query.solver
-                answer = solver.check(goal_literal, *(z3.Bool(name) for name in literals))
-            else:  # nothing to take back: the solver may simplify as it likes
-                solver = self._solver()
-                solver.add(z3.Or(negated), *(self._term(index) for index in literals.values()))
-                answer = solver.check()
+            answer, solver = self._ask(query, allowed, goal, violated)
             if answer == z3.unsat:
-                used = {str(literal) for literal in solver.unsat_core()} if self._exact_cores else set(literals)
-                query.core = frozenset(index for name, index in literals.items() if name in used)
                 query.proved = True
                 return None
             if answer == z3.unknown:
                 raise UndecidedError(f"{query.group or 'whole'}: {solver.reason_unknown()}")
             situation = self._concrete(solver.model())
             view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
-            missing = [i for i in usable if i not in query.enabled and not _holds(self._hypothesis(i), view_now)]
+            missing = [index for index in usable if not _holds(self._hypothesis(index), view_now)]
             if not missing:
                 return situation
+            if query.enabled.issuperset(missing):
+                raise UndecidedError(f"{query.group or 'whole'}: the solver's model breaks what was asserted")
             for index in missing:
                 self._enable(query, index)
 
-    def _solver(self) -> Any:
+    def _ask(self, query: Query, allowed: set[int], goal: Any, violated: Any) -> tuple[Any, Any]:
+        """One question, and the solver that answered it; sets the core of a proof.
+
+        The query's own solver keeps what it learned from one question to the next. After a time-out its answers
+        could not be trusted (seen with Z3 5.4: models that break assertions), so it is thrown away, and a fresh solver
+        without literals, which may simplify as it likes, answers instead.
+        """
+        chosen = sorted(query.enabled & allowed)
+        if query.solver is None:
+            query.solver = self._solver(self._seconds if self._exact_cores else min(self._seconds, _QUICK_SECONDS))
+            query.solver.add(z3.Implies(goal, violated))
+            for index in query.enabled:
+                query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
+        solver = query.solver
+        answer = solver.check(goal, *(z3.Bool(f"hypothesis{index}") for index in chosen))
+        if answer == z3.unsat:
+            used = {str(literal) for literal in solver.unsat_core()}
+            query.core = frozenset(index for index in chosen if f"hypothesis{index}" in used)
+        elif answer == z3.unknown:
+            query.solver = None
+            if not self._exact_cores:
+                solver = self._solver(self._seconds)
+                solver.add(violated, *(self._term(index) for index in chosen))
+                answer = solver.check()
+                query.core = frozenset(chosen)
+        return answer, solver
+
+    def _solver(self, seconds: float) -> Any:
         solver = z3.SolverFor("QF_AUFBV" if self._arrays else "QF_BV")
-        solver.set("timeout", max(1, int(self._seconds * 1000)))
+        solver.set("timeout", max(1, int(seconds * 1000)))
         return solver
 
     def _enable(self, query: Query, index: int) -> None:
-        if index in query.enabled:
-            return
-        query.enabled.add(index)
-        if self._exact_cores:
-            query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
+        if index not in query.enabled:
+            query.enabled.add(index)
+            if query.solver is not None:
+                query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
 
     def _concrete(self, model: Any) -> Situation:
         """A model as numbers; variables it leaves open take reset values, inputs 0."""

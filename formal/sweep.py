@@ -59,6 +59,31 @@ def prefetch_is_clean(channel: int, tenant: int, entry: int) -> Callable[[Sight]
 
 
 def sweep_lemmas(config: PoolConfig) -> Iterator[Candidate]:
+    """How far a sweep is, and that what it has visited is zero."""
+    yield from sweep_progress_lemmas(config)
+    for channel in range(config.channels):
+        for tenant in range(config.tenants):
+            for entry in range(prefetch_entries(config)):
+                group = f"channel{channel} prefetch of tenant{tenant}"
+                yield prefetch_lemma(
+                    config, "what was swept is zero", group, channel, _swept_is_zero(channel, tenant, entry)
+                )
+                yield prefetch_lemma(
+                    config, "a detached tenant's prefetch is zero", group, channel,
+                    prefetch_is_clean(channel, tenant, entry),
+                )  # fmt: skip
+
+
+def prefetch_lemma(
+    config: PoolConfig, schema: str, group: str, channel: int, claim: Callable[[Sight], Term]
+) -> Candidate:
+    """An invariant about the prefetch bank of a channel that rests on what the sweep does there."""
+    answers = (f"channel{channel} {what} {age_of_answer(config)}" for what in ("age", "sweep"))
+    near = (group, f"channel{channel}", *answers, "window", "command")
+    return replace(make(config, schema, group, claim), near=frozenset(near))
+
+
+def sweep_progress_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     """What has been swept, what is in flight, and that a sweep ends only when all of it has been answered."""
     oldest = age_of_answer(config)
     for tenant in range(config.tenants):
@@ -67,28 +92,26 @@ def sweep_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     for stage in STAGES:
         yield make(config, f"an ATTACH {stage} brings a window that is not empty", "command", _brings_some(stage))
     for channel in range(config.channels):
-        for age in range(1, oldest + 1):
-            group = f"channel{channel} age {age}"
-            yield make(config, "a sweep in flight is not over", group, sweep_in_flight(channel, age))
-            yield make(config, "what the sweep has in flight was counted", group, _counted(channel, age))
         for age in range(oldest + 1):
-            group = f"channel{channel} age {age}"
-            yield make(config, "the timer runs when all has been sent", group, _all_sent(channel, age))
-            yield make(config, "the sweep sends no more than its window has", group, _no_more(channel, age))
-        yield make(config, "a sweep in the stage is inside its window", f"channel{channel} age 1", _inside(channel))
+            group, before = f"channel{channel} sweep {age}", f"channel{channel} sweep {age - 1}"
+            near = frozenset((group, before, f"channel{channel} sweep 0", "window", "command"))
+            claims = [
+                ("the timer runs when all has been sent", _all_sent(channel, age)),
+                ("the sweep sends no more than its window has", _no_more(channel, age)),
+            ]
+            if age >= 1:
+                claims += [
+                    ("a sweep in flight is not over", sweep_in_flight(channel, age)),
+                    ("what the sweep has in flight was counted", _counted(channel, age)),
+                ]
+            if age == 1:
+                claims.append(("a sweep in the stage is inside its window", _inside(channel)))
+            for schema, claim in claims:
+                yield replace(make(config, schema, group, claim), near=near)
         if Sizes(config).entry:
             yield make(
                 config, "the next entry to sweep follows from the answers", f"channel{channel}", _next_entry(channel)
             )
-        for tenant in range(config.tenants):
-            for entry in range(prefetch_entries(config)):
-                group = f"channel{channel} prefetch of tenant{tenant}"
-                near = frozenset((group, f"channel{channel}", f"channel{channel} age {oldest}", "window", "command"))
-                for schema, claim in (
-                    ("what was swept is zero", _swept_is_zero(channel, tenant, entry)),
-                    ("a detached tenant's prefetch is zero", prefetch_is_clean(channel, tenant, entry)),
-                ):
-                    yield replace(make(config, schema, group, claim), near=near)
 
 
 def _names_tenant(s: Sight) -> Term:
@@ -171,10 +194,11 @@ def _next_entry(channel: int) -> Callable[[Sight], Term]:
     )
 
 
-def _swept_is_zero(channel: int, tenant: int, entry: int) -> Callable[[Sight], Term]:
-    def claim(s: Sight) -> Term:
-        here = s.all(s["sweep_is_busy"] == 1, s["sweep_tenant"] == tenant)
-        done = s.logic.less(entry, s[f"channel{channel}_swept_{age_of_answer(s.config)}"])
-        return s.implies(s.all(here, done), prefetched(s, channel, tenant, entry) == 0)
+def is_swept(s: Sight, channel: int, tenant: int, entry: int) -> Term:
+    """The sweep of the tenant's window, still busy, has visited this entry of its prefetch."""
+    here = s.all(s["sweep_is_busy"] == 1, s["sweep_tenant"] == tenant)
+    return s.all(here, s.logic.less(entry, s[f"channel{channel}_swept_{age_of_answer(s.config)}"]))
 
-    return claim
+
+def _swept_is_zero(channel: int, tenant: int, entry: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(is_swept(s, channel, tenant, entry), prefetched(s, channel, tenant, entry) == 0)

@@ -2,19 +2,19 @@
 
 An instruction that is on the port of core c (`instruction_valid`) in any cycle
 
-- was read, one cycle before, at the program counter of the tenant that owns c, while that tenant was RUNNING and c was
-  HELD by it; when it arrives the same tenant still owns c, which is HELD or has been DRAINING for no cycle yet;
+- was in stage 1 of the dispatcher, one cycle before, for the tenant that owns c, while that tenant was RUNNING and c
+  was HELD by it; when it arrives the same tenant still owns c, which is HELD or in its first cycle of DRAINING;
 - is, bit for bit, part of a beat that a memory channel returned for an address inside the window of that tenant, asked
   for by a read in a slot of a core that was then HELD by that tenant. Every answer of a channel carries a *mark* unless
-  it answers such a read; marks follow the data through the delay line's end, the prefetch memory, the
-  multiplexers and registers of the netlist itself; and no marked instruction ever reaches a core of that tenant.
+  it answers such a read; marks follow the data through the prefetch memory, the multiplexers and the registers of the
+  netlist itself; and no marked instruction ever reaches a core of that tenant.
 
 Besides: a port shows zeros when no instruction arrives; no two cores in use by one tenant have the same virtual index;
 and owner and virtual index of a core change only while it is FREE, or back to zero when its scrub ends, and nothing is
 in flight for the core or on any of its ports then.
 
 Scope: every program, every answer of the memory, every order of host commands, every behaviour of the cores, and any
-contents of the prefetch memory after reset. Unbounded in time.
+contents of the prefetch memory after reset, all of it marked. Unbounded in time.
 """
 
 from __future__ import annotations
@@ -42,15 +42,14 @@ from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, age_of_answer, seen
 from formal.stimulus import host_and_programs
+from formal.sweep import is_swept, prefetch_entries, prefetch_lemma, sweep_progress_lemmas, watch_sweep
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
 from isa.registers import CoreState
 from rtl.sizes import Sizes
+from rtl.windows import Attachment
 
-ASSUMPTIONS = (
-    "The prefetch memory holds no instruction of another tenant at reset. (What it held cannot be executed at all: see "
-    "every_instruction_arrives_once, which is proved without this.)",
-)
+ASSUMPTIONS: tuple[str, ...] = ()
 
 
 def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = True) -> Problem:
@@ -61,6 +60,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     cores = range(config.cores)
     ports = [f"core{core}_{port}" for core in cores for port in ("instruction", "instruction_address", *_PULSES)]
     ghosts = [f"core{core}_instruction_mark" for core in cores] + ["sender", "watched_tenant"]
+    ghosts += [f"channel{channel}_swept_{age_of_answer(config)}" for channel in range(config.channels)]
     watched = monitored(block, lambda lookup: _monitor(config, lookup))
     system = TransitionSystem(watched, [*ports, *ghosts], _irrelevant(config) if over_approximate else ())
     return Problem(
@@ -70,7 +70,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         candidates=list(_candidates(config)),
         covers=[Claim("an instruction of the watched tenant arrives", seen(config, _arrives))],
         stimulus=host_and_programs(config, system),
-        free_memories={"watched_tenant_word"},
+        free_memories={"watched_tenant_word", *(memory for memory in system.memories if "prefetch" in memory)},
     )
 
 
@@ -92,7 +92,12 @@ def _irrelevant(config: PoolConfig) -> list[str]:
 
 
 def _monitor(config: PoolConfig, lookup: Lookup) -> None:
-    """`watched_tenant` A; `channel{g}_own_{age}`: what the slot `age` cycles ago asked for is A's; marks; `sender`."""
+    """The ghosts.
+
+    `watched_tenant` A; `channel{g}_own_{age}`: what the slot `age` cycles ago asked for is A's; the marks; `sender`,
+    the tenant in stage 1 one cycle ago; and how far the sweep is.
+    """
+    watch_sweep(config, lookup)
     watched = watched_tenant(config)
     sources = {}
     for channel in range(config.channels):
@@ -210,14 +215,16 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
     yield from core_lemmas(config)
     yield from flight_lemmas(config)
     yield from fetch_stage_lemmas(config)
-    entries = config.fetch_beats // config.channels
+    yield from sweep_progress_lemmas(config)
     for channel in range(config.channels):
         for age in range(1, age_of_answer(config) + 1):
             group = f"channel{channel} age {age}"
             yield make(config, "a fetch for the owner is the owner's", group, _fetch_is_own(channel, age))
-        for word in range(config.tenants * entries):
-            group = f"channel{channel} prefetch"
-            yield make(config, "prefetched beats are unmarked", group, _entry_unmarked(channel, word, entries))
+        for tenant in range(config.tenants):
+            for entry in range(prefetch_entries(config)):
+                group, place = f"channel{channel} prefetch", (channel, tenant, entry)
+                yield prefetch_lemma(config, "what was swept is unmarked", group, channel, _swept_unmarked(*place))
+                yield prefetch_lemma(config, "prefetched beats are unmarked", group, channel, _entry_unmarked(*place))
         yield make(config, "the beat read is unmarked", "dispatch", _beat_unmarked(channel))
     for core in range(config.cores):
         yield make(config, "an instruction comes from the owner", f"core{core}", _arrives_at_owner(core))
@@ -236,8 +243,24 @@ def _fetch_is_own(channel: int, age: int) -> Callable[[Sight], Term]:
     return claim
 
 
-def _entry_unmarked(channel: int, word: int, entries: int) -> Callable[[Sight], Term]:
-    return lambda s: s.implies(s["watched_tenant"] == word // entries, s[f"channel{channel}_prefetch_mark"][word] == 0)
+def _mark(s: Sight, channel: int, tenant: int, entry: int) -> Term:
+    return s[f"channel{channel}_prefetch_mark"][tenant * prefetch_entries(s.config) + entry]
+
+
+def _swept_unmarked(channel: int, tenant: int, entry: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(
+        s.all(s["watched_tenant"] == tenant, is_swept(s, channel, tenant, entry)), _mark(s, channel, tenant, entry) == 0
+    )
+
+
+def _entry_unmarked(channel: int, tenant: int, entry: int) -> Callable[[Sight], Term]:
+    """What A finds in its prefetch when it is attached was put there by the sweep, and then by A's own fetches."""
+
+    def claim(s: Sight) -> Term:
+        clean = s.no(s.tenant(tenant, "attachment") == int(Attachment.DIRTY))
+        return s.implies(s.all(s["watched_tenant"] == tenant, clean), _mark(s, channel, tenant, entry) == 0)
+
+    return claim
 
 
 def _beat_unmarked(channel: int) -> Callable[[Sight], Term]:
