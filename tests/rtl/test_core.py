@@ -18,11 +18,13 @@ from isa.instructions import (
     ConfigTile,
     ConfigWindow,
     Conv,
+    Engine,
     Load,
     Save,
     SyncRaise,
     SyncWait,
 )
+from isa.pipeline import fill_cycles
 from rtl.core import core
 from rtl.core_ports import core_ports
 from tests.rtl.core_bench import bench, build_core, compare
@@ -81,6 +83,22 @@ def test_a_large_kernel_and_large_strides_walk_as_the_interpreter_does() -> None
         Conv(bank=1, first_row=-128, first_column=2),
     ]  # fmt: skip
     compare("tiny", program, random_memory(TINY, rng))
+
+
+def test_a_depthwise_conv_of_one_column_reads_a_second_one_for_its_line_buffers() -> None:
+    """A line buffer must not read what is being written: in a raster of one column it would, in every cycle."""
+    rng, pool = np.random.default_rng(4), NAMED_POOLS["small"]
+    program = [
+        Load(buffer=Buffer.FEATURES, address=64, columns=60),
+        Load(buffer=Buffer.WEIGHTS, address=64, columns=8, post_compute=1),
+        ConfigWindow(kernel_rows=2, pad_value=-3),
+        ConfigTile(input_rows=12, input_columns=1, output_rows=11, output_columns=1),
+        Conv(wait_load=1, depthwise=1, first_row=-1),
+        Conv(depthwise=1, bank=1, post_load=1), Load(wait_compute=1),
+    ]  # fmt: skip
+    trace = compare("small", program, random_memory(pool, rng))
+    last_walk = trace.issue(Engine.LOAD, 2) - 1
+    assert last_walk == trace.issue(Engine.COMPUTE, 2) + fill_cycles(pool.slide_cycles) + 2 * (12 * 2 + 2)
 
 
 def test_an_address_beyond_32_bits_does_not_wrap() -> None:
