@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -36,9 +36,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="With the theorem `compilation` alone: prove it of this package (may be repeated).",
 )
+@click.option(
+    "--certify",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the invariants of theorems about the shell to DIR, and let a second engine check them instead of Z3.",
+)
 @pool_option()
 @json_option
-def prove(theorems: tuple[str, ...], explain: bool, packages: tuple[Path, ...], pool: PoolConfig, as_json: bool) -> int:
+def prove(
+    theorems: tuple[str, ...],
+    explain: bool,
+    packages: tuple[Path, ...],
+    certify: Path | None,
+    pool: PoolConfig,
+    as_json: bool,
+) -> int:
     """Prove theorems about the pool, and what they rest on; all of them unless some are named.
 
     Exit code 1 unless all are proved.
@@ -50,12 +63,53 @@ def prove(theorems: tuple[str, ...], explain: bool, packages: tuple[Path, ...], 
         raise InputError("--package goes with the theorem `compilation` alone: tenure prove compilation --package FILE")
     if packages:
         return _show([_of_package(path) for path in packages], explain, pool, as_json)
+    if certify is not None:
+        return _certify(theorems, certify, pool, as_json)
     try:
         with fraction_progress(f"proving on pool {pool.name}") as progress:
             results = prove_theorems(theorems or None, pool, progress)
     except UnknownTheorem as problem:
         raise InputError(str(problem)) from None
     return _show(results, explain, pool, as_json)
+
+
+def _certify(names: Sequence[str], directory: Path, pool: PoolConfig, as_json: bool) -> int:
+    """Second opinions on the invariants of the theorems, of all about the shell unless some are named."""
+    from formal.certificate import write_certificate
+    from formal.second_engine import check_certificate
+    from formal.shell import shell_block
+    from formal.theorems import NAMES, UnknownTheorem, theorem
+
+    try:
+        stated = [theorem(name) for name in names or NAMES]
+    except UnknownTheorem as problem:
+        raise InputError(f"{problem}; only theorems about the shell have certificates") from None
+    entries: list[dict[str, Any]] = []
+    with fraction_progress(f"certifying on pool {pool.name}") as progress:
+        for place, each in enumerate(stated):
+            progress(place / len(stated), each.name)
+            problem = each.problem(pool, shell_block(pool), over_approximate=False)
+            opinion = check_certificate(write_certificate(problem, directory))
+            entries.append(
+                {
+                    "name": each.name,
+                    "agrees": opinion.agrees,
+                    "conjuncts": opinion.conjuncts,
+                    "gates": opinion.gates,
+                    "seconds": round(opinion.seconds, 1),
+                    "fails": opinion.fails,
+                }
+            )
+        progress(1.0, "")
+    if as_json:
+        print_json({"pool": pool.name, "certificates": entries})
+    else:
+        columns = ("name", "agrees", "conjuncts", "gates", "seconds")
+        print_table(f"pool {pool.name}", columns, [[entry[column] for column in columns] for entry in entries])
+    for entry in entries:
+        for failure in entry["fails"]:
+            messages.print(f"{entry['name']}: {failure}", style="red", markup=False)
+    return int(not all(entry["agrees"] for entry in entries))
 
 
 def _of_package(path: Path) -> TheoremResult:

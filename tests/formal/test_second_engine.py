@@ -1,0 +1,117 @@
+"""The second engine agrees with sound invariants, and rejects what was tampered with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyrtl
+import pytest
+from click.testing import CliRunner
+
+from formal.certificate import write_certificate
+from formal.induction import infer
+from formal.mutation import mutated, tie
+from formal.problem import Candidate, Claim, Problem, View
+from formal.second_engine import SecondEngineError, SecondOpinion, and_inverter_graph, check_certificate
+from formal.wire_logic import WIRE_LOGIC, Word
+from scripts.commands.prove import prove
+from tests.formal.dispatcher_theorems import isolation, ownership
+from tests.formal.netlists import dispatcher
+
+_NEEDED = "core.full0 is 1 -> core.owner equals core.tag0"
+
+
+def _with_needed(problem: Problem) -> Problem:
+    """The problem with an invariant that the prover found, and nothing else."""
+    needed = infer(problem).schemas
+    assert needed
+    return replace(problem, candidates=[c for c in problem.candidates if c.schema in needed])
+
+
+@pytest.fixture(scope="module")
+def owned() -> Problem:
+    return _with_needed(ownership(dispatcher(2, 2), 2, 2))
+
+
+@pytest.fixture(scope="module")
+def isolated() -> Problem:
+    return _with_needed(isolation(dispatcher(2, 2), 2, 2))
+
+
+def _opinion(problem: Problem, directory: Path) -> SecondOpinion:
+    return check_certificate(write_certificate(problem, directory))
+
+
+def test_it_agrees_on_one_run(owned: Problem, tmp_path: Path) -> None:
+    opinion = _opinion(owned, tmp_path)
+    assert opinion.fails == []
+    assert opinion.conjuncts == len(owned.candidates)
+
+
+def test_it_agrees_on_two_runs(isolated: Problem, tmp_path: Path) -> None:
+    assert _opinion(isolated, tmp_path).fails == []
+
+
+def test_it_rejects_an_invariant_without_a_conjunct_that_is_needed(owned: Problem, tmp_path: Path) -> None:
+    rest = [candidate for candidate in owned.candidates if candidate.schema != _NEEDED]
+    assert len(rest) == len(owned.candidates) - 2, "one instance per core"
+    assert not _opinion(replace(owned, candidates=rest), tmp_path).agrees
+
+
+def test_it_rejects_a_conjunct_that_was_weakened(owned: Problem, tmp_path: Path) -> None:
+    def weakened(candidate: Candidate) -> Candidate:
+        core = candidate.group
+
+        def formula(logic: Any, view: View) -> Any:
+            return logic.implies(view[f"{core}_owner"] == 1, candidate.formula(logic, view))
+
+        return replace(candidate, formula=formula)
+
+    weak = [weakened(c) if c.schema == _NEEDED else c for c in owned.candidates]
+    assert not _opinion(replace(owned, candidates=weak), tmp_path).agrees
+
+
+def test_it_rejects_a_conjunct_that_does_not_hold_after_reset(owned: Problem, tmp_path: Path) -> None:
+    never = replace(owned.candidates[0], formula=lambda logic, view: logic.any([]), schema="never")
+    opinion = _opinion(replace(owned, candidates=[*owned.candidates, never]), tmp_path)
+    assert any(name.startswith("never") for name in opinion.initiation)
+    assert opinion.vacuous
+
+
+@pytest.mark.parametrize("bug", [tie("core0_flush", 0), tie("tenant1_owns0", 1)])
+def test_it_rejects_the_invariant_of_a_broken_design(owned: Problem, bug: object, tmp_path: Path) -> None:
+    broken = ownership(mutated(dispatcher(2, 2), bug), 2, 2)  # type: ignore[arg-type]
+    assert not _opinion(replace(broken, candidates=owned.candidates), tmp_path).agrees
+
+
+def test_it_rejects_a_theorem_whose_cover_is_out_of_reach(owned: Problem, tmp_path: Path) -> None:
+    vacuous = Claim("never", lambda logic, view: logic.any([]))
+    assert _opinion(replace(owned, covers=[vacuous]), tmp_path).vacuous == ("never",)
+
+
+def test_what_yosys_refuses_is_an_error_of_ours(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.v"
+    broken.write_text("module toplevel(input a; endmodule\n")
+    with pytest.raises(SecondEngineError, match="yosys failed"):
+        and_inverter_graph(broken)
+
+
+def test_a_wire_has_no_truth_value() -> None:
+    with pyrtl.set_working_block(pyrtl.Block()):
+        claim = WIRE_LOGIC.equal(Word(pyrtl.Input(4, "a")), 3)
+        with pytest.raises(TypeError, match="not known"):
+            bool(claim)
+
+
+def test_it_agrees_on_theorems_about_the_shell(tmp_path: Path) -> None:
+    ran = CliRunner().invoke(prove, ["memory", "elasticity", "--pool", "tiny", "--certify", str(tmp_path), "--json"])
+    assert ran.exception is None or isinstance(ran.exception, SystemExit)
+    entries = json.loads(ran.stdout)["certificates"]
+    assert [(entry["name"], entry["agrees"], entry["fails"]) for entry in entries] == [
+        ("memory", True, []),
+        ("elasticity", True, []),
+    ]
+    assert (tmp_path / "no_access_leaves_its_window.v").exists()
