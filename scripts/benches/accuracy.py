@@ -33,8 +33,8 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
         images = labelled_images(BUILDERS[NETWORK]().size)
         package = compile_model(network.path, config, [config.cores], progress=progress)
         logits = package.layers[-1].output
-        exact = _session(float_model(NETWORK))
-        rounded = _session(network.model(), logits)
+        exact = session_of(float_model(NETWORK))
+        rounded = session_of(network.model(), logits)
         rows = []
         agreeing = 0
         for number, image in enumerate(images):
@@ -70,7 +70,7 @@ def logits_on_cores(package: Package, config: PoolConfig, image: NDArray[np.floa
     static = package.image()
     window[: len(static)] = np.frombuffer(static, np.uint8)
     memory = WindowMemory(config, window)
-    for write in (*package.quantise_input(image[None]),):
+    for write in package.quantise_input(image[None]):
         memory.write(write.offset, np.frombuffer(write.data, np.uint8))
     memory.write(program.offset_bytes, np.frombuffer(program.words, np.uint8))
     outcome = Machine(config, memory, config.cores).run(program.start_word).outcome
@@ -81,7 +81,8 @@ def logits_on_cores(package: Package, config: PoolConfig, image: NDArray[np.floa
     return placement.from_bytes(content.tobytes()).reshape(-1)
 
 
-def _session(model: onnx.ModelProto, output: str | None = None) -> onnxruntime.InferenceSession:
+def session_of(model: onnx.ModelProto, output: str | None = None) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on a network; with `output`, on its nodes as they are, and that tensor is an output, too."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if output is not None:

@@ -18,7 +18,7 @@ def test_logits_of_a_labelled_image_equal_onnx_runtimes_and_name_its_class() -> 
     image = labelled_images(BUILDERS[accuracy.NETWORK]().size)[0]
     package = compile_model(network.path, CONFIG, [CONFIG.cores])
     found = accuracy.logits_on_cores(package, CONFIG, image.crops[0])
-    session = accuracy._session(network.model(), package.layers[-1].output)
+    session = accuracy.session_of(network.model(), package.layers[-1].output)
     expected = session.run([package.layers[-1].output], {"image": image.crops[:1]})[0]
     assert (found == expected.reshape(-1)).all()
     assert int(np.argmax(found)) == image.label
