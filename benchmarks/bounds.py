@@ -6,6 +6,7 @@ waiting. The bounds are read off the instructions that were dispatched, so they 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,12 +24,14 @@ from isa.instructions import (
     Pool,
     Save,
 )
-from isa.pipeline import add_cycles, drain_groups
-from isa.timing_memory import load_beats, save_beats
+from isa.pipeline import SYNC_ISSUE_TO_RAISE, add_cycles, drain_groups
+from isa.timing_memory import load_beats, response_cycles, save_beats
 from isa.walks import passes
 
 DISPATCH_CYCLES = 2
 """Cycles from one instruction of a tenant to its next, if its cores have a turn in every second cycle."""
+RAISE_TO_RELEASE = 3
+"""Cycles from the last sync_local to sync_global."""
 
 
 @dataclass
@@ -45,6 +48,20 @@ class LayerWork:
 
     cores: list[CoreWork]
     instructions: int = 0
+    tiles: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Blocks of output channels of a tile, by the rows and columns of the tile."""
+    chunks: int = 0
+    """CONVs and POOLs, which are the chunks of all reductions."""
+
+    @property
+    def tiling(self) -> str:
+        """How many blocks of which tiles, and in how many chunks each is reduced; nothing for elementwise layers."""
+        count = self.tiles.total()
+        if not count:
+            return ""
+        (rows, columns), _ = self.tiles.most_common(1)[0]
+        others = f" and {len(self.tiles) - 1} other sizes" if len(self.tiles) > 1 else ""
+        return f"{count} of {rows} x {columns}{others}, {self.chunks / count:.3g} chunks"
 
     def bounds(self, config: PoolConfig) -> dict[str, float]:
         """Least cycles by resource."""
@@ -56,6 +73,7 @@ class LayerWork:
             "compute": max(core.compute for core in self.cores),
             "channel": (max(core.beats for core in self.cores) + fetched) * slot,
             "dispatch": self.instructions * max(DISPATCH_CYCLES, turns),
+            "barrier": response_cycles(config) + 1 + SYNC_ISSUE_TO_RAISE + RAISE_TO_RELEASE,
         }
 
     @property
@@ -90,6 +108,10 @@ def layer_works(
             continue  # prologue and epilogue
         works[number].instructions += 1
         _count(config, instruction, registers[instruction.core], works[number].cores[instruction.core])
+        if isinstance(instruction, Conv | Pool):
+            tile = registers[instruction.core].tile
+            works[number].chunks += 1
+            works[number].tiles[tile.output_rows, tile.output_columns] += instruction.drain
     return works
 
 

@@ -44,6 +44,9 @@ class LayerMeasurement:
     bytes_moved: int
     estimated: int
     """Cycles that the package's frame promises."""
+    barrier: int
+    """Least cycles from the last write to the next layer's first load."""
+    tiling: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class NetworkBench:
         window[: len(package.image())] = np.frombuffer(package.image(), np.uint8)
         self._report(0.5, f"{self._network.name}: timing {cores} cores")
         for stage in package.stages:
-            stage_cycles, stage_waiting, stage_layers = _time_stage(self._config, package, stage, cores, window)
+            stage_cycles, stage_waiting, stage_layers = time_stage(self._config, package, stage, range(cores), window)
             cycles += stage_cycles
             waiting += stage_waiting
             layers += stage_layers
@@ -144,15 +147,16 @@ class NetworkBench:
         )
 
 
-def _time_stage(
-    config: PoolConfig, package: Package, stage: Stage, cores: int, window: NDArray[np.uint8]
+def time_stage(
+    config: PoolConfig, package: Package, stage: Stage, physical: Sequence[int], window: NDArray[np.uint8]
 ) -> tuple[int, int, list[LayerMeasurement]]:
     """Cycles of a stage from START to END retired, those in which cores waited for instructions, all cores together,
-    and its layers from barrier to barrier."""
+    and its layers from barrier to barrier. `physical`: the cores, by virtual index; `window` holds the package."""
+    cores = len(physical)
     program = package.program(cores, stage.first_layer)
     place = program.offset_bytes
     window[place : place + len(program.words)] = np.frombuffer(program.words, np.uint8)
-    timing = simulate(config, window, program.start_word, range(cores))
+    timing = simulate(config, window, program.start_word, physical)
     layers = package.layers[stage.first_layer : stage.end_layer]
     frames = [layer.frames[cores] for layer in layers]
     works = layer_works(config, cores, [(frame.word, frame.word + frame.words) for frame in frames], timing.dispatched)
@@ -161,7 +165,7 @@ def _time_stage(
         first = package.barriers_until(stage.first_layer + number, stage.first_layer) - 2
         cycles = timing.barriers[first + 1] - timing.barriers[first]
         bounds = {name: round(least) for name, least in work.bounds(config).items()}
-        candidates: dict[str, Any] = {**bounds, FILL: cycles - max(bounds.values())}
+        candidates: dict[str, Any] = {**bounds, FILL: cycles - max(bounds.values()) - bounds["barrier"]}
         result.append(
             LayerMeasurement(
                 name=layer.name.split(" ")[-1].strip("'").removesuffix("_quant"),
@@ -176,6 +180,8 @@ def _time_stage(
                 instructions=work.instructions,
                 bytes_moved=work.beats * config.beat_bytes,
                 estimated=frame.cycles,
+                barrier=bounds["barrier"],
+                tiling=work.tiling,
             )
         )
     return timing.cycles, sum(timing.dispatch_wait), result

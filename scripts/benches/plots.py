@@ -14,7 +14,13 @@ from isa.configuration import PoolConfig
 
 matplotlib.use("Agg")
 
-BOUND_COLOURS = {"compute": "#2b6cb0", "channel": "#c05621", "dispatch": "#6b46c1", "fill": "#718096"}
+BOUND_COLOURS = {
+    "compute": "#2b6cb0",
+    "channel": "#c05621",
+    "dispatch": "#6b46c1",
+    "barrier": "#b83280",
+    "fill": "#718096",
+}
 
 
 def utilisation(results: Sequence[Measurement], path: Path) -> None:

@@ -37,7 +37,11 @@ WORST_TENSORS = 5
 @input_option
 @click.option("--output", "outputs", multiple=True, metavar="Y.npy", help="Where the first, second, ... output goes.")
 @click.option("--check", "checks", multiple=True, metavar="MODEL.onnx", help="Compare every tensor with ONNX Runtime.")
-@click.option("--profile", is_flag=True, help="Cycles of every layer, and how busy the engines were.")
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Every layer: cycles, what it is bound by, its tiling; and how busy the engines were.",
+)
 @click.option("--vcd", type=click.Path(path_type=Path), help="Waveforms of the pool's ports (backend pyrtl).")
 @pool_option(default=None)
 @backend_option
@@ -141,19 +145,21 @@ def _report_wrong(comparison: CheckResult) -> None:
 
 
 def _print_profile(jobs: Sequence[Job], result: RunResult, pool: PoolConfig) -> None:
-    """Layers of the first image; a layer's cycles are known to one poll of the tenant's registers (64 cycles)."""
-    for job, job_result in zip(jobs, result.jobs, strict=True):
-        cores = len(job.cores)
-        rows: list[list[object]] = []
-        previous = job_result.starts[0] if job_result.starts else 0
-        for end in (end for end in job_result.layer_ends if end.image == 0):
-            layer = job.package.layers[end.layer]
-            cycles = end.cycle - previous
-            previous = end.cycle
-            utilisation = layer.macs / (max(1, cycles) * cores * pool.macs_per_cycle)
-            rows.append([layer.name, layer.operation, layer.macs, cycles, layer.frames[cores].cycles, utilisation])
-        columns = ("layer", "operation", "MACs", "cycles (± 64)", "estimate", "utilisation")
-        print_table(f"{job.package.name} on {cores} cores", columns, rows)
+    """Layers of one image by the exact timing model, then how busy the engines were in this run."""
+    from benchmarks.measurement import time_stage
+
+    for job in jobs:
+        package = job.package
+        window = np.zeros(package.window_bytes, np.uint8)
+        static = package.image()
+        window[: len(static)] = np.frombuffer(static, np.uint8)
+        layers = [layer for stage in package.stages for layer in time_stage(pool, package, stage, job.cores, window)[2]]
+        columns = ("layer", "operation", "MACs", "cycles", "utilisation", "bound by", "tiling")
+        rows: list[list[object]] = [
+            [each.name, each.operation, each.macs, each.cycles, each.utilisation, each.bound, each.tiling]
+            for each in layers
+        ]
+        print_table(f"{package.name} on {len(job.cores)} cores", columns, rows)
     first = min((start for job_result in result.jobs for start in job_result.starts), default=0)
     owners = {core: job.package.name for job in jobs for core in job.cores}
     shares = engine_shares(result.activity, sorted(owners), first, first + result.cycles)
