@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 from math import gcd
+from typing import NamedTuple
 
 from compiler.machine import WindowLayer
 from isa.configuration import PoolConfig
@@ -14,8 +15,7 @@ from isa.instructions import ConfigTile, ConfigWindow, Conv, Load
 from isa.walks import raster_of, window_shape
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """A rectangle of output pixels: rows first_row..end_row-1, columns alike; parameters as in OutputPart."""
 
     first_row: int
@@ -30,8 +30,7 @@ class Tile:
         return (self.end_row - self.first_row) * (self.end_column - self.first_column)
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A part of the reduction: input blocks (counted from the output block's first), kernel rows and columns.
 
     In a depthwise layer it is a piece of the kernel; the last pieces may reach beyond it.
@@ -45,8 +44,7 @@ class Chunk:
     end_column: int
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Input rows (or columns) start..start+length-1, inside the map; the kernel begins at `wanted`, maybe outside."""
 
     start: int

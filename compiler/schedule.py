@@ -38,6 +38,8 @@ from isa.instructions import (
     SyncWait,
 )
 
+_LOAD, _SAVE = Load(core=0), Save(core=0)
+"""Many instructions are made from these: their constructors are slow."""
 LOOKAHEAD_STEPS = 3
 """Steps by which loads precede the instruction that needs them in the order of dispatch, where buffers allow."""
 
@@ -270,7 +272,7 @@ class _Emitter:
             self._load_pitches = pitches
             self.add(ConfigLoad(core=self._core, row_pitch=max(0, pitches[0]), plane_pitch=max(0, pitches[1])))
         self.add(
-            Load(
+            _LOAD.changed(
                 core=self._core,
                 wait_compute=int(item.takes_token),
                 post_compute=int(item.posts),
@@ -308,7 +310,7 @@ class _Emitter:
             self._save_pitch = region.row_pitch
             self.add(ConfigSave(core=self._core, row_pitch=region.row_pitch))
         self.add(
-            Save(
+            _SAVE.changed(
                 core=self._core,
                 wait_compute=1,
                 post_compute=int(item.posts),

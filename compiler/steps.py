@@ -6,9 +6,10 @@ A step is one compute instruction without places in buffers and without tokens; 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 from compiler.geometry import Chunk, Tile, depthwise_chunks, input_span, reduction_chunks
 from compiler.machine import FlatLayer, WindowLayer
@@ -37,9 +38,11 @@ _WEIGHTS_AT_ONCE = 128
 """Vectors of weights that are loaded at once where the weights of a chunk are fewer."""
 _COLUMN_LIMIT = next(field.highest for field in Load.layout() if field.name == "columns")
 
+_CONV, _POOL = Conv(core=0), Pool(core=0)
+"""Millions of instructions are made from these: their constructors are slow."""
 
-@dataclass(frozen=True)
-class Region:
+
+class Region(NamedTuple):
     """planes x rows x columns vectors in memory, as LOAD and SAVE walk them."""
 
     address: int
@@ -65,8 +68,7 @@ class Region:
         return Region(self.address, columns, rows, planes, row_pitch, self.plane_pitch if planes > 1 else 0)
 
 
-@dataclass(frozen=True)
-class Operand:
+class Operand(NamedTuple):
     """A region that must lie in a buffer; `field` of the instruction becomes its place + `offset`.
 
     Equal keys mean equal contents, so that what lies in the buffer already is not loaded again.
@@ -120,7 +122,7 @@ def _weights_of(layer: WindowLayer, chunks: list[Chunk], number: int, config: Po
     vectors = (chunk.end_block - chunk.first_block) * layer.kernel[0] * layer.kernel[1] * config.array
     count = max(1, _WEIGHTS_AT_ONCE // vectors)
     together = chunks[number // count * count :][:count]
-    return replace(chunk, first_block=together[0].first_block, end_block=together[-1].end_block)
+    return chunk._replace(first_block=together[0].first_block, end_block=together[-1].end_block)
 
 
 def _window_step(
@@ -174,7 +176,7 @@ def _window_step(
         if layer.drain.table is not None:
             operands.append(_table(layer.drain.table))
         if layer.residual is not None:
-            added = replace(output, address=output.address + layer.residual.address - target.address)
+            added = output._replace(address=output.address + layer.residual.address - target.address)
             operands.append(Operand("residual", Buffer.RESIDUAL, ("residual", added), added.collapsed()))
     configuration = _configuration(
         layer,
@@ -192,11 +194,13 @@ def _window_step(
     )
     instruction: Conv | Pool
     if layer.reduction is not None:
-        instruction = Pool(**flags, reduction=int(layer.reduction))
+        instruction = _POOL.changed(**flags, reduction=int(layer.reduction))
     elif layer.residual is not None and is_last:
-        instruction = Conv(**flags, depthwise=int(layer.depthwise), add=1, residual_is_a=int(layer.residual.is_a))
+        instruction = _CONV.changed(
+            **flags, depthwise=int(layer.depthwise), add=1, residual_is_a=int(layer.residual.is_a)
+        )
     else:
-        instruction = Conv(**flags, depthwise=int(layer.depthwise))
+        instruction = _CONV.changed(**flags, depthwise=int(layer.depthwise))
     walked = passes(config, configuration[0], configuration[1], instruction)
     return Step(
         configuration,
