@@ -64,8 +64,9 @@ class WindowWrite:
 class Frame:
     """The instructions of one layer for one number of cores.
 
-    `word` and `words` say where they lie in the window (16-byte words), `cycles` is the latency estimated from
-    the latencies of the tiles in `tiles`: (virtual core, cycles) of each instruction frame package.
+    `word` and `words` say where they lie in the window (16-byte words). `cycles` is the latency: exact in a package
+    `with_exact_latencies`, else estimated from those of the tiles in `tiles`, (virtual core, cycles) of each
+    instruction frame package.
     """
 
     cores: int

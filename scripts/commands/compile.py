@@ -28,6 +28,7 @@ from scripts.commands.reporting import (
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="Fix the shape of an input.")
 @click.option("--cores", metavar="1,2,4", help="Numbers of cores to compile for.  [default: 1 to all of the pool]")
 @click.option("--no-fuse", is_flag=True, help="Write every intermediate tensor to memory, so that it can be checked.")
+@click.option("--latencies", is_flag=True, help="Time every layer exactly for every number of cores (minutes).")
 @pool_option()
 @json_option
 def compile_command(
@@ -37,6 +38,7 @@ def compile_command(
     shapes: tuple[str, ...],
     cores: str | None,
     no_fuse: bool,
+    latencies: bool,
     pool: PoolConfig,
     as_json: bool,
 ) -> None:
@@ -65,6 +67,11 @@ def compile_command(
             progress=progress,
             shapes=fixed_shapes,
         )
+    if latencies:
+        from compiler.latencies import with_exact_latencies
+
+        with fraction_progress(f"timing {source.name}") as progress:
+            package = with_exact_latencies(package, pool, progress)
     package.save(output)
     result = {
         "network": package.name,
