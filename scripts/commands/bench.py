@@ -58,11 +58,18 @@ def _pools(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     return measure(config, networks)
 
 
+def _recompile(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
+    from scripts.benches.recompile import measure
+
+    return measure(config, networks)
+
+
 BENCHES: dict[str, Bench] = {
     "simulators": Bench("how many cycles a second each backend simulates, and how long it takes to build", _simulators),
     "networks": Bench("cycles and utilisation of the paper's networks on all cores", _networks, "paper"),
     "pools": Bench("throughput of a network on all cores against one core as large, pool 'single'", _pools, "paper"),
     "accuracy": Bench("classes and logits of a trained network, EfficientNet-Lite0", _accuracy, "paper"),
+    "recompile": Bench("time and bytes of a re-compilation for other cores or a later layer", _recompile, "paper"),
     "scaling": Bench("throughput of a network against the number of cores", _scaling, "paper"),
 }
 """Every bench, by name."""
