@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from compiler.constants import ConstantImage
 from compiler.errors import CompileError
-from compiler.exact import ExactChoice
+from compiler.exact import ExactChoice, frame_cycles
 from compiler.fold import fold_inputs
 from compiler.frame_cache import FrameCache
 from compiler.frames import LayerFrame, build_frame, encode_words, epilogue, prologue, relocate
 from compiler.fuse import Graph, fuse_mappings, fuse_residuals, place_concatenations, thin_inputs
 from compiler.graph import Imported, Importer
-from compiler.lower import Lowering
+from compiler.lower import LoweredLayer, Lowering
 from compiler.network import Network, read_model
 from compiler.package import Frame, LayerRecord, NetworkValue, Package, Stage
 from compiler.segments import Division, divide, explanations, host_segments
@@ -127,16 +127,14 @@ class _Compilation:
         words = _WordImage(self._constants.end_vector * self._config.array // WORD_BYTES, self._config)
         prologues = {cores: words.add(encode_words(prologue(cores))) for cores in counts}
         epilogues = {cores: words.add(encode_words(epilogue(cores))) for cores in counts}
-        choice, cache = ExactChoice(self._config), FrameCache(self._config)
+        cache = FrameCache(self._config)
+        chosen = {cores: self._exact_frames(layers, cores, cache, report) for cores in counts if cores in exact}
         records = []
         for number, layer in enumerate(layers):
             report(number / len(layers), f"laying out {layer.machine.name}")
             frames = {}
             for cores in counts:
-                if cores in exact:
-                    frame = build_frame(layer.machine, number, cores, self._config, choice)
-                else:
-                    frame = cache.frame(layer.machine, number, cores)
+                frame = chosen[cores][number] if cores in chosen else cache.frame(layer.machine, number, cores)
                 frames[cores] = _record(frame, cores, words.add(frame.words))
             records.append(LayerRecord(layer.machine.name, layer.operation, layer.macs, layer.output, frames))
         report(1.0, "done")
@@ -169,6 +167,21 @@ class _Compilation:
             window_bytes=length,
             static=static,
             network_digest=self._network.digest,
+        )
+
+    def _exact_frames(
+        self, layers: list[LoweredLayer], cores: int, cache: FrameCache, report: Progress
+    ) -> list[LayerFrame]:
+        """The frames of all layers, each chosen by exact timing: of the layer alone, and at last of all together, for
+        alone a layer does not see what its neighbours still load or save."""
+        choice = ExactChoice(self._config)
+        sets: list[list[LayerFrame]] = [[], []]
+        for number, layer in enumerate(layers):
+            report(number / len(layers), f"timing {layer.machine.name} on {cores} cores")
+            sets[0].append(cache.frame(layer.machine, number, cores))
+            sets[1].append(build_frame(layer.machine, number, cores, self._config, choice))
+        return min(
+            sets, key=lambda frames: sum(frame_cycles([each.words.tobytes() for each in frames], cores, self._config))
         )
 
     def _stages(self) -> tuple[Stage, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from compiler.machine import WindowLayer, shape_of
 from isa.configuration import PoolConfig
-from isa.encoding import encode
+from isa.encoding import encode_program
 from isa.instructions import WORD_BYTES, Call, End, Instruction, Return, SyncRaise, SyncWait
 from isa.timing import simulate
 
@@ -26,26 +27,26 @@ class ExactChoice:
             return 0
         key = (shape_of(layer), cores, len(frames))
         if key not in self._choices:
-            cycles = [self._cycles(frame(), cores) for frame in frames]
+            cycles = [sum(frame_cycles([encode_program(frame())], cores, self._config)) for frame in frames]
             self._choices[key] = cycles.index(min(cycles))
         return self._choices[key]
 
-    def _cycles(self, frame: Sequence[Instruction], cores: int) -> int:
-        """Cycles from the barrier before the frame to the one behind it."""
-        granule = self._config.words_per_beat
-        parts: list[Sequence[Instruction]] = [
-            [*(SyncRaise(core=core) for core in range(cores)), Return()],
-            frame,
-            [*(SyncWait(core=core) for core in range(cores)), Return()],
-        ]
-        words = bytearray(-(-(len(parts) + 1) // granule) * granule * WORD_BYTES)
-        calls: list[Instruction] = []
-        for part in parts:
-            calls.append(Call(address=len(words) // WORD_BYTES))
-            words += b"".join(encode(instruction).to_bytes(WORD_BYTES, "little") for instruction in part)
-            words += bytes(-len(words) % (granule * WORD_BYTES))
-        calls.append(End(barriers=2))
-        head = b"".join(encode(instruction).to_bytes(WORD_BYTES, "little") for instruction in calls)
-        words[: len(head)] = head
-        barriers = simulate(self._config, np.frombuffer(bytes(words), np.uint8), 0, range(cores)).barriers
-        return barriers[1] - barriers[0]
+
+def frame_cycles(frames: Sequence[bytes], cores: int, config: PoolConfig) -> list[int]:
+    """Cycles of frames that run one after another on the first cores, each from the barrier before it to its own."""
+    granule = config.words_per_beat
+    parts = [
+        encode_program([*(SyncRaise(core=core) for core in range(cores)), Return()]),
+        *frames,
+        encode_program([*(SyncWait(core=core) for core in range(cores)), Return()]),
+    ]
+    words = bytearray(-(-(len(parts) + 1) // granule) * granule * WORD_BYTES)
+    calls: list[Instruction] = []
+    for part in parts:
+        calls.append(Call(address=len(words) // WORD_BYTES))
+        words += part
+        words += bytes(-len(words) % (granule * WORD_BYTES))
+    head = encode_program([*calls, End(barriers=len(frames) + 1)])
+    words[: len(head)] = head
+    barriers = simulate(config, np.frombuffer(bytes(words), np.uint8), 0, range(cores)).barriers
+    return [after - before for before, after in pairwise(barriers)]

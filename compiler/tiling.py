@@ -122,7 +122,7 @@ def _chunk_length(layer: WindowLayer, cores: int) -> int:
 
 
 def plans(layer: WindowLayer, cores: int, config: PoolConfig) -> list[Plan]:
-    """The best plan by estimate, and some others that may turn out better when they are timed exactly."""
+    """The best plan by estimate, then some others that may turn out better when they are timed exactly."""
     view = in_short_rows(layer, config)
     forms = [layer] if view is None else [layer, view]
     found = [
@@ -134,8 +134,10 @@ def plans(layer: WindowLayer, cores: int, config: PoolConfig) -> list[Plan]:
     first = best_plan(layer, cores, config)
     found.sort(key=lambda plan: plan.cycles)
     likely = [plan for plan in found if plan.cycles < _LIKELY * found[0].cycles]
-    different = {_outline(plan, config): plan for plan in reversed([first, *likely])}
-    return list(reversed(different.values()))[:_MOST_PLANS]
+    different: dict[Hashable, Plan] = {}
+    for plan in (first, *likely):
+        different.setdefault(_outline(plan, config), plan)
+    return list(different.values())[:_MOST_PLANS]
 
 
 def _outline(plan: Plan, config: PoolConfig) -> Hashable:

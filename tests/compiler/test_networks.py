@@ -119,8 +119,7 @@ def test_exact_timing_chooses_plans_that_take_fewer_cycles_and_give_the_same_byt
     exact = compile_model(network("resnet8"), config, [1, 4], exact=[4])
     assert not run_and_compare(exact, network("resnet8"), config, 4, {"image": image()}).wrong
     estimated = package("resnet8", "small")
-    # Layers are timed alone: what the one before still loads or saves moves each of them by a few cycles.
-    assert _cycles(exact, config, 4) < _cycles(estimated, config, 4) + 10 * len(exact.layers)
+    assert _cycles(exact, config, 4) <= _cycles(estimated, config, 4)
 
 
 def _cycles(compiled: Package, config: PoolConfig, cores: int) -> int:
