@@ -1,4 +1,4 @@
-"""What a layer is bound by: the least cycles that the array, the memory slots and the dispatcher each need for it.
+"""What a layer is bound by: the least cycles that array, memory slots, dispatcher and barrier each need for it.
 
 Whatever a layer takes beyond the largest of them goes into the barrier, the filling of buffers and pipelines, and
 waiting. The bounds are read off the instructions that were dispatched, so they hold for every tiling.
@@ -24,14 +24,12 @@ from isa.instructions import (
     Pool,
     Save,
 )
-from isa.pipeline import SYNC_ISSUE_TO_RAISE, add_cycles, drain_groups
+from isa.pipeline import RAISE_TO_RELEASE, SYNC_ISSUE_TO_RAISE, add_cycles, drain_groups
 from isa.timing_memory import load_beats, response_cycles, save_beats
 from isa.walks import passes
 
 DISPATCH_CYCLES = 2
 """Cycles from one instruction of a tenant to its next, if its cores have a turn in every second cycle."""
-RAISE_TO_RELEASE = 3
-"""Cycles from the last sync_local to sync_global."""
 
 
 @dataclass

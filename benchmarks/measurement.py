@@ -17,10 +17,10 @@ from benchmarks.bounds import layer_works
 from benchmarks.cache import remembered, sources_digest
 from benchmarks.networks import BuiltNetwork
 from compiler.compile import compile_model
+from compiler.latencies import time_stage
 from compiler.package import Package, Stage
 from isa.configuration import PoolConfig
 from isa.instructions import WORD_BYTES
-from isa.timing import simulate
 
 Report = Callable[[float, str], None]
 FILL = "fill"
@@ -119,11 +119,12 @@ class NetworkBench:
         package = compiled.package
         began = time.monotonic()
         cycles, waiting, layers = 0, 0, []
-        window = np.zeros(package.window_bytes, np.uint8)
-        window[: len(package.image())] = np.frombuffer(package.image(), np.uint8)
+        window = package.window()
         self._report(0.5, f"{self._network.name}: timing {cores} cores")
         for stage in package.stages:
-            stage_cycles, stage_waiting, stage_layers = time_stage(self._config, package, stage, range(cores), window)
+            stage_cycles, stage_waiting, stage_layers = measure_stage(
+                self._config, package, stage, range(cores), window
+            )
             cycles += stage_cycles
             waiting += stage_waiting
             layers += stage_layers
@@ -147,16 +148,13 @@ class NetworkBench:
         )
 
 
-def time_stage(
+def measure_stage(
     config: PoolConfig, package: Package, stage: Stage, physical: Sequence[int], window: NDArray[np.uint8]
 ) -> tuple[int, int, list[LayerMeasurement]]:
     """Cycles of a stage from START to END retired, those in which cores waited for instructions, all cores together,
     and its layers from barrier to barrier. `physical`: the cores, by virtual index; `window` holds the package."""
     cores = len(physical)
-    program = package.program(cores, stage.first_layer)
-    place = program.offset_bytes
-    window[place : place + len(program.words)] = np.frombuffer(program.words, np.uint8)
-    timing = simulate(config, window, program.start_word, physical)
+    timing = time_stage(package, stage, physical, config, window)
     layers = package.layers[stage.first_layer : stage.end_layer]
     frames = [layer.frames[cores] for layer in layers]
     works = layer_works(config, cores, [(frame.word, frame.word + frame.words) for frame in frames], timing.dispatched)

@@ -23,7 +23,6 @@ from isa.instructions import (
     ConfigAddOffset,
     ConfigOutput,
     ConfigWindow,
-    Instruction,
     Load,
     Save,
 )
@@ -62,19 +61,19 @@ def _moved(words: NDArray[np.uint64], known: WindowLayer, layer: WindowLayer) ->
     result = words.copy()
     opcodes = result[:, 0] & np.uint64((1 << OPCODE_BITS) - 1)
     low = result[:, 0]
-    buffer = _field(Load, "buffer")
+    buffer = Load.field_layout("buffer")
     buffers = _bits(result, buffer)
     for name, distance in _distances(known, layer):
-        low[(opcodes == Load.opcode) & (buffers == int(name))] += _shifted(distance, _field(Load, "address"))
-    low[opcodes == Save.opcode] += _shifted(layer.target.address - known.target.address, _field(Save, "address"))
+        low[(opcodes == Load.opcode) & (buffers == int(name))] += _shifted(distance, Load.field_layout("address"))
+    low[opcodes == Save.opcode] += _shifted(layer.target.address - known.target.address, Save.field_layout("address"))
 
-    windows, pad = opcodes == ConfigWindow.opcode, _field(ConfigWindow, "pad_value")
+    windows, pad = opcodes == ConfigWindow.opcode, ConfigWindow.field_layout("pad_value")
     assert pad.offset >= _LOW_BITS or pad.offset + pad.width <= _LOW_BITS
     column, offset = divmod(pad.offset, _LOW_BITS)
     mask = np.uint64(((1 << pad.width) - 1) << offset)
     result[windows, column] &= ~mask
     result[windows, column] |= np.uint64(pad.store(layer.pad_value) >> column * _LOW_BITS)
-    core = _field(ConfigOutput, "core")
+    core = ConfigOutput.field_layout("core")
     cores = np.uint64(((1 << core.width) - 1) << core.offset)
     additions = layer.residual.add.instructions(0) if layer.residual else ()
     for instruction in (output_settings(layer), *additions):
@@ -94,10 +93,6 @@ def _distances(known: WindowLayer, layer: WindowLayer) -> Iterator[tuple[Buffer,
     yield Buffer.TABLE, (layer.drain.table or 0) - (known.drain.table or 0)
     if layer.residual and known.residual:
         yield Buffer.RESIDUAL, layer.residual.address - known.residual.address
-
-
-def _field(kind: type[Instruction], name: str) -> FieldLayout:
-    return next(field for field in kind.layout() if field.name == name)
 
 
 def _bits(words: NDArray[np.uint64], field: FieldLayout) -> NDArray[np.uint64]:

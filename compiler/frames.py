@@ -206,7 +206,7 @@ def relocate(words: NDArray[np.uint64], activations: int) -> NDArray[np.uint64]:
     low = result[:, 0]
     opcodes = low & np.uint64((1 << OPCODE_BITS) - 1)
     for kind in (Load, Save):
-        field = next(field for field in kind.layout() if field.name == "address")
+        field = kind.field_layout("address")
         assert field.offset + field.width <= 64
         marked = (opcodes == kind.opcode) & (low >> np.uint64(field.offset) & np.uint64(TENSOR_BIT) != 0)
         low[marked] += np.uint64(activations - TENSOR_BIT << field.offset & (1 << 64) - 1)

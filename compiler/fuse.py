@@ -115,6 +115,7 @@ def _permutation(operation: Concatenation, source: str, channels: list[int], wid
         np.ones(outputs, np.float32),
         0,
         0,
+        moves=True,
     )
 
 
@@ -207,7 +208,7 @@ def fuse_residuals(graph: Graph) -> None:
             if source < 0 or uses[operands[number]] != 1 or operands[number] in graph.slots:
                 continue
             convolution = fused[source]
-            if _can_add(convolution) and isinstance(convolution, Convolution):
+            if isinstance(convolution, Convolution) and _drains_plainly(convolution):
                 fused[source] = replace(
                     convolution,
                     inputs=(*convolution.inputs, addition.inputs[1 - number]),
@@ -221,11 +222,7 @@ def fuse_residuals(graph: Graph) -> None:
         stage[:] = [operation for place, operation in enumerate(fused) if place not in removed]
 
 
-def _can_add(operation: Operation) -> bool:
-    """Whether the operation is a convolution with nothing behind its requantiser."""
-    return (
-        isinstance(operation, Convolution)
-        and operation.residual is None
-        and operation.table is None
-        and (operation.low, operation.high) == (LOWEST, HIGHEST)
-    )
+def _drains_plainly(convolution: Convolution) -> bool:
+    """Whether there is nothing behind the requantiser."""
+    plain = convolution.residual is None and convolution.table is None
+    return plain and (convolution.low, convolution.high) == (LOWEST, HIGHEST)

@@ -73,17 +73,13 @@ def input_span(layer: WindowLayer, tile: Tile, chunk: Chunk) -> tuple[Span, Span
     return rows, columns
 
 
-def _field_limit(instruction: type[Load] | type[ConfigTile] | type[ConfigWindow] | type[Conv], name: str) -> int:
-    return next(field.highest for field in instruction.layout() if field.name == name)
-
-
-ROW_LIMIT = min(_field_limit(Load, "rows"), _field_limit(ConfigTile, "output_rows"))
-COLUMN_LIMIT = min(_field_limit(Load, "columns"), _field_limit(ConfigTile, "output_columns"))
-PLANE_LIMIT = min(_field_limit(Load, "planes"), _field_limit(ConfigWindow, "channel_blocks"))
-KERNEL_LIMIT = _field_limit(ConfigWindow, "kernel_rows")
-STRIDE_LIMIT = _field_limit(ConfigWindow, "stride_rows")
-DILATION_LIMIT = _field_limit(ConfigWindow, "dilation_rows")
-PADDING_LIMIT = -next(field.lowest for field in Conv.layout() if field.name == "first_row")
+ROW_LIMIT = min(Load.field_layout("rows").highest, ConfigTile.field_layout("output_rows").highest)
+COLUMN_LIMIT = min(Load.field_layout("columns").highest, ConfigTile.field_layout("output_columns").highest)
+PLANE_LIMIT = min(Load.field_layout("planes").highest, ConfigWindow.field_layout("channel_blocks").highest)
+KERNEL_LIMIT = ConfigWindow.field_layout("kernel_rows").highest
+STRIDE_LIMIT = ConfigWindow.field_layout("stride_rows").highest
+DILATION_LIMIT = ConfigWindow.field_layout("dilation_rows").highest
+PADDING_LIMIT = -Conv.field_layout("first_row").lowest
 
 
 @lru_cache(maxsize=1 << 10)

@@ -6,30 +6,39 @@ virtual cores that are the first physical ones. What one layer prefetches for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from compiler.package import Package
+from compiler.package import Package, Stage
 from isa.configuration import PoolConfig
-from isa.timing import simulate
+from isa.timing import Timing, simulate
+
+
+def time_stage(
+    package: Package, stage: Stage, physical: Sequence[int], config: PoolConfig, window: NDArray[np.uint8]
+) -> Timing:
+    """The exact timing of a stage on the cores `physical` (index: virtual core).
+
+    `window` holds the package, and gets the stage's program.
+    """
+    program = package.program(len(physical), stage.first_layer)
+    program.place(window)
+    return simulate(config, window, program.start_word, physical)
 
 
 def with_exact_latencies(
     package: Package, config: PoolConfig, report: Callable[[float, str], None] = lambda fraction, what: None
 ) -> Package:
     """The package with exact cycles of every layer for every number of cores that it has frames for."""
-    window = np.zeros(package.window_bytes, np.uint8)
-    static = package.image()
-    window[: len(static)] = np.frombuffer(static, np.uint8)
+    window = package.window()
     frames = [dict(layer.frames) for layer in package.layers]
     for number, cores in enumerate(package.core_counts):
         report(number / len(package.core_counts), f"timing {package.name} on {cores} cores")
         for stage in package.stages:
-            program = package.program(cores, stage.first_layer)
-            window[program.offset_bytes :][: len(program.words)] = np.frombuffer(program.words, np.uint8)
-            barriers = simulate(config, window, program.start_word, range(cores)).barriers
+            barriers = time_stage(package, stage, range(cores), config, window).barriers
             for layer in range(stage.first_layer, stage.end_layer):
                 last = package.barriers_until(layer, stage.first_layer) - 1
                 cycles = barriers[last] - barriers[last - 1]

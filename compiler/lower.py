@@ -154,7 +154,7 @@ class Lowering:
         match operation:
             case Convolution():
                 layer = self._convolution(operation)
-                macs = operation.weights.size * layer.target.rows * layer.target.columns
+                macs = 0 if operation.moves else operation.weights.size * layer.target.rows * layer.target.columns
             case Pooling():
                 layer = self._pooling(operation)
             case Addition():

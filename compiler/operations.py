@@ -68,6 +68,8 @@ class Convolution:
     dilations: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
+    moves: bool = False
+    """It only moves channels: none of its multiplications is the network's."""
     residual: Residual | None = None
     low: int = LOWEST
     high: int = HIGHEST

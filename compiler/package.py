@@ -51,6 +51,10 @@ class Program:
     start_word: int
     barriers: int
 
+    def place(self, window: NDArray[np.uint8]) -> None:
+        """Write the words into a window, uint8 [window_bytes]."""
+        window[self.offset_bytes : self.offset_bytes + len(self.words)] = np.frombuffer(self.words, np.uint8)
+
 
 @dataclass(frozen=True)
 class WindowWrite:
@@ -157,6 +161,12 @@ class Package:
     def image(self) -> bytes:
         """First bytes of the window: frames, weights, parameters, tables; room for the program is zero."""
         return self.static
+
+    def window(self) -> NDArray[np.uint8]:
+        """The whole window, uint8 [window_bytes]: the image, then zeros."""
+        window = np.zeros(self.window_bytes, np.uint8)
+        window[: len(self.static)] = np.frombuffer(self.static, np.uint8)
+        return window
 
     def program(self, cores: int, first_layer: int = 0) -> Program:
         """The program for virtual cores 0..cores-1, from `first_layer` to the end of its stage.

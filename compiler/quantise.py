@@ -104,33 +104,24 @@ def _quantised_before_pooling(model: onnx.ModelProto) -> onnx.ModelProto:
 
     ONNX Runtime's quantiser leaves a max pooling in float behind an operator that stays in float.
     """
-    producers = {output: node for node in model.graph.node for output in node.output}
-    readers = Counter(name for node in model.graph.node for name in node.input)
+    nodes = list(model.graph.node)
+    places = {output: place for place, node in enumerate(nodes) for output in node.output}
+    readers = Counter(name for node in nodes for name in node.input)
     readers.update(output.name for output in model.graph.output)
-    for quantise_node in model.graph.node:
-        pool = producers.get(quantise_node.input[0]) if quantise_node.op_type == "QuantizeLinear" else None
-        if pool is None or pool.op_type != "MaxPool" or len(pool.output) > 1 or readers[pool.output[0]] > 1:
+    for place, quantiser in enumerate(nodes):
+        if quantiser.op_type != "QuantizeLinear" or quantiser.input[0] not in places:
+            continue
+        before = places[quantiser.input[0]]
+        pool = nodes[before]
+        if pool.op_type != "MaxPool" or len(pool.output) > 1 or readers[pool.output[0]] > 1:
             continue
         early = f"{pool.input[0]}::quantised"
-        pooled, quantised = quantise_node.output[0], [early]
-        quantise_node.input[0], quantise_node.output[:] = pool.input[0], quantised
-        pool.input[0], pool.output[0] = early, pooled
-    nodes = list(model.graph.node)
+        quantiser.input[0], pool.input[0] = pool.input[0], early
+        pool.output[0], quantiser.output[0] = quantiser.output[0], early
+        nodes[before], nodes[place] = quantiser, pool
     del model.graph.node[:]
-    model.graph.node.extend(_in_order(nodes))
+    model.graph.node.extend(nodes)
     return model
-
-
-def _in_order(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """The nodes, each one behind those whose outputs it reads."""
-    waiting, known = list(nodes), {output for node in nodes for output in node.output}
-    result: list[onnx.NodeProto] = []
-    while waiting:
-        node = next(node for node in waiting if not known & set(node.input))
-        result.append(node)
-        known -= set(node.output)
-        waiting.remove(node)
-    return result
 
 
 def _modern(model: onnx.ModelProto) -> onnx.ModelProto:

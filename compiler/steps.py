@@ -36,7 +36,7 @@ _SHORTEST_PIECE = 64
 """...unless they become shorter than this many vectors."""
 _WEIGHTS_AT_ONCE = 128
 """Vectors of weights that are loaded at once where the weights of a chunk are fewer."""
-_COLUMN_LIMIT = next(field.highest for field in Load.layout() if field.name == "columns")
+_COLUMN_LIMIT = Load.field_layout("columns").highest
 
 _CONV, _POOL = Conv(core=0), Pool(core=0)
 """Millions of instructions are made from these: their constructors are slow."""

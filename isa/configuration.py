@@ -68,8 +68,7 @@ class PoolConfig:
         for name in (
             "array", "beat_bytes", "features_vectors", "weights_vectors", "parameters_vectors",
             "output_vectors", "residual_vectors", "accumulator_pixels", "line_vectors", "lanes", "port_vectors",
-            "queue_instructions",
-            "fetch_beats", "memory_beats", "channels", "cores", "host_revolutions",
+            "queue_instructions", "fetch_beats", "memory_beats", "channels", "cores", "host_revolutions",
         ):  # fmt: skip
             value = getattr(self, name)
             if value & (value - 1):
@@ -93,7 +92,7 @@ class PoolConfig:
             self._fail("channel_latency", f"is {self.channel_latency}; real memory takes at least 64 cycles")
         if self.weights_vectors < self.array:
             self._fail("weights_vectors", "must hold one weight tile (as many vectors as the array is wide)")
-        for name in ("features_vectors", "weights_vectors", "parameters_vectors", "output_vectors"):
+        for name in ("features_vectors", "weights_vectors", "parameters_vectors", "output_vectors", "residual_vectors"):
             if getattr(self, name) < 2 * self.port_vectors:
                 self._fail(name, f"is {getattr(self, name)}; take at least {2 * self.port_vectors}, twice port_vectors")
         if self.parameters_vectors < PARAMETER_VECTORS:

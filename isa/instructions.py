@@ -102,6 +102,11 @@ class Instruction:
         return layout_of(cls, OPCODE_BITS, WORD_BITS)
 
     @classmethod
+    def field_layout(cls, name: str) -> FieldLayout:
+        """The field called `name`. Raises KeyError when this instruction has none."""
+        return {field.name: field for field in cls.layout()}[name]
+
+    @classmethod
     @cache
     def used_bits(cls) -> int:
         """Number of low bits of the word in use; all bits from here up are reserved and zero."""

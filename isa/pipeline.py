@@ -24,6 +24,8 @@ SAVE_READ_TO_REQUEST = 3
 """From the read of the last vectors of a beat to the beat on the request port, when the port is free."""
 SYNC_ISSUE_TO_RAISE = 1
 """From the issue of SYNC_RAISE to `sync_local` on the port."""
+RAISE_TO_RELEASE = 3
+"""From the last `sync_local` on a port to `sync_global` on all ports of the tenant's cores."""
 
 # --- walk ----------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from isa.configuration import PoolConfig
 from isa.instructions import Call, CoreInstruction, End, Engine, Instruction, Return
+from isa.pipeline import RAISE_TO_RELEASE
 from isa.timing_clock import Clock, Phase
 from isa.timing_core import CoreEvents, CoreTiming
 from isa.timing_memory import response_cycles
@@ -219,7 +220,7 @@ class TenantTiming:
         self._arrived = [None] * len(self._arrived)
         self.barrier_cycles.append(complete + 1)
         for each in self.cores:
-            each.sync_global(complete + 2)
+            each.sync_global(complete - 1 + RAISE_TO_RELEASE)
         if self._waits_for_end:
             self._waits_for_end = False
             self._retry(self._failed_at, complete + 1)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pyrtl import Const, WireVector
 
-from isa.fields import FieldLayout
 from isa.instructions import (
     INSTRUCTIONS,
     OPCODE_BITS,
@@ -51,7 +50,7 @@ def decoder(word: WireVector) -> Decoded:
     legal = {kind: matches(kind) for kind in INSTRUCTIONS}
 
     def field(kind: type[Instruction], name: str) -> WireVector:
-        layout: FieldLayout = next(field for field in kind.layout() if field.name == name)
+        layout = kind.field_layout(name)
         return word[layout.offset : layout.offset + layout.width]
 
     def engine(which: Engine) -> WireVector:

@@ -17,7 +17,7 @@ Kind = type[Instruction]
 def layout_of_field(kinds: Kind | Sequence[Kind], name: str) -> FieldLayout:
     """Where field `name` lies. Several kinds must place it alike; ValueError otherwise."""
     listed = [kinds] if isinstance(kinds, type) else list(kinds)
-    layouts = [next(field for field in kind.layout() if field.name == name) for kind in listed]
+    layouts = [kind.field_layout(name) for kind in listed]
     if len({(layout.offset, layout.width, layout.minimum, layout.signed) for layout in layouts}) != 1:
         raise ValueError(f"{', '.join(kind.__name__ for kind in listed)} place {name} differently")
     return layouts[0]

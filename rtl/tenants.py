@@ -14,7 +14,7 @@ from rtl.core_ports import FAULT_CAUSE_BITS
 from rtl.sizes import Sizes, any_of, first_of, register
 
 PROGRESS_BITS = 3
-BARRIER_BITS = next(field.width for field in End.layout() if field.name == "barriers")
+BARRIER_BITS = End.field_layout("barriers").width
 
 
 @dataclass(frozen=True)

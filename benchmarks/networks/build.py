@@ -107,7 +107,7 @@ def measure(description: Description, images: NDArray[np.float32]) -> Statistics
         return {}
     model = description.measuring_model(len(images))
     names = [value.name for value in model.graph.output]
-    values = dict(zip(names, _session(model).run(names, {INPUT: images}), strict=True))
+    values = dict(zip(names, session(model).run(names, {INPUT: images}), strict=True))
     return {
         layer: (values[f"{layer}.mean"].ravel(), values[f"{layer}.variance"].ravel())
         for layer in description.normalised_layers()
@@ -146,10 +146,10 @@ def _pixels(pool: onnx.NodeProto) -> int:
 
 def compare(model: onnx.ModelProto, int8: onnx.ModelProto, images: NDArray[np.float32]) -> tuple[float, float]:
     """(signal-to-quantisation-noise ratio of the logits in decibels, part of images with the same best class)."""
-    sessions = _session(model), _session(int8, optimise=False)
+    runs = session(model), session(int8, optimise=False)
     exact, rounded = (
-        np.concatenate([session.run(None, {INPUT: image[None]})[0] for image in images]).astype(np.float64)
-        for session in sessions
+        np.concatenate([each.run(None, {INPUT: image[None]})[0] for image in images]).astype(np.float64)
+        for each in runs
     )
     noise = ((exact - rounded) ** 2).sum()
     ratio = 10 * np.log10((exact**2).sum() / max(noise, 1e-12))
@@ -160,11 +160,14 @@ def _photos(description: Description) -> NDArray[np.float32]:
     return photos(description.size, TRAINED if description.is_trained else (MEAN, DEVIATION))
 
 
-def _session(model: onnx.ModelProto, optimise: bool = True) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto, optimise: bool = True, output: str | None = None) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on a network; with `output`, on its nodes as they are, that tensor being an output, too."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    if not optimise:
+    if not optimise or output is not None:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if output is not None:
+        model.graph.output.append(onnx.ValueInfoProto(name=output))
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

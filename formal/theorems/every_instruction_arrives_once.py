@@ -165,7 +165,7 @@ def _is(s: Sight, word: Term, kind: type[Instruction]) -> Term:
 
 def _names(s: Sight, core: int, word: Term) -> Term:
     """The word's core field is the virtual index of this core, which the tenant in stage 1 holds."""
-    field = next(field for field in CoreInstruction.layout() if field.name == "core")
+    field = CoreInstruction.field_layout("core")
     virtual = s.logic.field(word, field.offset + field.width - 1, field.offset)
     return s.all(
         s.is_held(core), s.owned_by(core, s["dispatch_tenant"]), s.logic.equal(s.core(core, "virtual"), virtual)

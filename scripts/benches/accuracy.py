@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.networks import BUILDERS, build
-from benchmarks.networks.build import float_model
+from benchmarks.networks.build import float_model, session
 from benchmarks.networks.description import INPUT
 from benchmarks.networks.labelled import CROPS_OF_AN_IMAGE, labelled_images
 from compiler.compile import compile_model
@@ -33,8 +31,7 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
         images = labelled_images(BUILDERS[NETWORK]().size)
         package = compile_model(network.path, config, [config.cores], progress=progress)
         logits = package.layers[-1].output
-        exact = session_of(float_model(NETWORK))
-        rounded = session_of(network.model(), logits)
+        exact, rounded = session(float_model(NETWORK)), session(network.model(), output=logits)
         rows = []
         agreeing = 0
         for number, image in enumerate(images):
@@ -66,26 +63,14 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
 def logits_on_cores(package: Package, config: PoolConfig, image: NDArray[np.float32]) -> NDArray[np.int8]:
     """The int8 logits of one image [3][size][size], from the functional half of the model, on all cores."""
     program = package.program(config.cores)
-    window = np.zeros(package.window_bytes, np.uint8)
-    static = package.image()
-    window[: len(static)] = np.frombuffer(static, np.uint8)
+    window = package.window()
+    program.place(window)
     memory = WindowMemory(config, window)
     for write in package.quantise_input(image[None]):
         memory.write(write.offset, np.frombuffer(write.data, np.uint8))
-    memory.write(program.offset_bytes, np.frombuffer(program.words, np.uint8))
     outcome = Machine(config, memory, config.cores).run(program.start_word).outcome
     if outcome is not Outcome.DONE:
         raise RuntimeError(f"the program ended with {outcome.name}")
     placement = package.tensor(package.layers[-1].output)
     content = memory.read(placement.offset, placement.byte_count)[0]
     return placement.from_bytes(content.tobytes()).reshape(-1)
-
-
-def session_of(model: onnx.ModelProto, output: str | None = None) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on a network; with `output`, on its nodes as they are, and that tensor is an output, too."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if output is not None:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        model.graph.output.append(onnx.ValueInfoProto(name=output))
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

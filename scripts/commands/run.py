@@ -19,6 +19,7 @@ from scripts.commands.reporting import (
     backend_option,
     chosen_backend,
     existing_file,
+    fraction_progress,
     json_option,
     messages,
     pool_option,
@@ -146,14 +147,14 @@ def _report_wrong(comparison: CheckResult) -> None:
 
 def _print_profile(jobs: Sequence[Job], result: RunResult, pool: PoolConfig) -> None:
     """Layers of one image by the exact timing model, then how busy the engines were in this run."""
-    from benchmarks.measurement import time_stage
+    from benchmarks.measurement import measure_stage
 
     for job in jobs:
-        package = job.package
-        window = np.zeros(package.window_bytes, np.uint8)
-        static = package.image()
-        window[: len(static)] = np.frombuffer(static, np.uint8)
-        layers = [layer for stage in package.stages for layer in time_stage(pool, package, stage, job.cores, window)[2]]
+        package, window, layers = job.package, job.package.window(), []
+        with fraction_progress(f"timing {package.name}") as progress:
+            for number, stage in enumerate(package.stages):
+                progress(number / len(package.stages), f"stage {number + 1} of {len(package.stages)}")
+                layers += measure_stage(pool, package, stage, job.cores, window)[2]
         columns = ("layer", "operation", "MACs", "cycles", "utilisation", "bound by", "tiling")
         rows: list[list[object]] = [
             [each.name, each.operation, each.macs, each.cycles, each.utilisation, each.bound, each.tiling]

@@ -28,7 +28,7 @@ def test_the_logits_of_a_thousand_images_are_exact(name: str) -> None:
 
     found = []
     for first in range(0, IMAGES, BATCH):
-        memory = WindowMemory(CONFIG, window_of(package.image(), package.window_bytes), batch=BATCH)
+        memory = WindowMemory(CONFIG, package.window(), batch=BATCH)
         memory.write(program.offset_bytes, np.frombuffer(program.words, np.uint8))
         writes = [package.quantise_input(image[None]) for image in images[first : first + BATCH]]
         for parts in zip(*writes, strict=True):
@@ -41,12 +41,6 @@ def test_the_logits_of_a_thousand_images_are_exact(name: str) -> None:
     assert len(found) == len(expected) == IMAGES
     wrong = [index for index in range(IMAGES) if (found[index] != expected[index]).any()]
     assert not wrong, f"{len(wrong)} of {IMAGES} images differ, the first is {wrong[0]}"
-
-
-def window_of(image: bytes, length: int) -> np.ndarray:
-    window = np.zeros(length, np.uint8)
-    window[: len(image)] = np.frombuffer(image, np.uint8)
-    return window
 
 
 def int8_logits(path: Path, tensor: str, images: np.ndarray) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.networks import BUILDERS, build
+from benchmarks.networks.build import session
 from benchmarks.networks.labelled import labelled_images
 from compiler.compile import compile_model
 from isa.configuration import NAMED_POOLS
@@ -18,7 +19,7 @@ def test_logits_of_a_labelled_image_equal_onnx_runtimes_and_name_its_class() -> 
     image = labelled_images(BUILDERS[accuracy.NETWORK]().size)[0]
     package = compile_model(network.path, CONFIG, [CONFIG.cores])
     found = accuracy.logits_on_cores(package, CONFIG, image.crops[0])
-    session = accuracy.session_of(network.model(), package.layers[-1].output)
-    expected = session.run([package.layers[-1].output], {"image": image.crops[:1]})[0]
+    reference = session(network.model(), output=package.layers[-1].output)
+    expected = reference.run([package.layers[-1].output], {"image": image.crops[:1]})[0]
     assert (found == expected.reshape(-1)).all()
     assert int(np.argmax(found)) == image.label

@@ -33,12 +33,6 @@ class Comparison:
             self.wrong[name] = mismatches(expected, actual)
 
 
-def window_image(package: Package) -> NDArray[np.uint8]:
-    window = np.zeros(package.window_bytes, np.uint8)
-    window[: len(package.image())] = np.frombuffer(package.image(), np.uint8)
-    return window
-
-
 def run_and_compare(
     package: Package,
     model: onnx.ModelProto,
@@ -50,7 +44,7 @@ def run_and_compare(
     """Run all stages on fresh cores; compare each tensor at the barrier that completes it, and the outputs."""
     expected = Golden(model).tensors(inputs)
     result = Comparison()
-    memory = WindowMemory(config, window_image(package) if window is None else window)
+    memory = WindowMemory(config, package.window() if window is None else window)
     machine = Machine(config, memory, cores)
     inference = package.inference(inputs)
 

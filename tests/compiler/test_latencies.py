@@ -3,7 +3,6 @@
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from compiler.compile import compile_model
@@ -25,10 +24,8 @@ def package() -> Package:
 def test_latencies_predict_each_layer_within_one_per_cent(
     package: Package, cores: tuple[int, ...], first_layer: int
 ) -> None:
-    window = np.zeros(package.window_bytes, np.uint8)
-    window[: len(package.image())] = np.frombuffer(package.image(), np.uint8)
-    program = package.program(len(cores), first_layer)
-    window[program.offset_bytes :][: len(program.words)] = np.frombuffer(program.words, np.uint8)
+    window, program = package.window(), package.program(len(cores), first_layer)
+    program.place(window)
     barriers = simulate(CONFIG, window, program.start_word, cores).barriers
     predicted = [layer.frames[len(cores)].cycles for layer in package.layers[first_layer:]]
     spent = [after - before for before, after in pairwise(barriers)]

@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from compiler.compile import compile_model
+from compiler.latencies import time_stage
 from compiler.package import Package
 from isa.configuration import NAMED_POOLS, PoolConfig
-from isa.timing import simulate
-from tests.compiler.execution import run_and_compare, window_image
+from tests.compiler.execution import run_and_compare
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 RUNS = [("small", cores) for cores in (1, 2, 3, 4)] + [("tiny", 1), ("tiny", 2), ("paper", 11)]
@@ -57,7 +57,7 @@ def test_a_second_image_runs_on_the_same_cores_without_a_reset() -> None:
     from isa.core_state import WindowMemory
     from isa.interpreter import Machine, Outcome
 
-    memory = WindowMemory(config, window_image(compiled))
+    memory = WindowMemory(config, compiled.window())
     machine = Machine(config, memory, 3)
     program = compiled.program(3)
     memory.write(program.offset_bytes, np.frombuffer(program.words, np.uint8))
@@ -80,7 +80,7 @@ def test_a_run_resumes_at_any_layer_with_other_cores() -> None:
 
     config, compiled = NAMED_POOLS["small"], package("resnet8", "small")
     for layer in range(1, len(compiled.layers)):
-        memory = WindowMemory(config, window_image(compiled))
+        memory = WindowMemory(config, compiled.window())
         for write in compiled.quantise_input(image()):
             memory.write(write.offset, np.frombuffer(write.data, np.uint8))
         before = compiled.program(1 + layer % 4)
@@ -123,6 +123,5 @@ def test_exact_timing_chooses_plans_that_take_fewer_cycles_and_give_the_same_byt
 
 
 def _cycles(compiled: Package, config: PoolConfig, cores: int) -> int:
-    window, program = window_image(compiled), compiled.program(cores)
-    window[: len(program.words)] = np.frombuffer(program.words, np.uint8)
-    return simulate(config, window, program.start_word, range(cores)).cycles
+    (stage,) = compiled.stages
+    return time_stage(compiled, stage, range(cores), config, compiled.window()).cycles

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -92,3 +93,29 @@ def test_quantised_networks_are_not_quantised_again() -> None:
     assert "QDQ" in refusal({}, model)
     with pytest.raises(CompileError, match="QDQ"):
         compile_model(model, SMALL, [1])
+
+
+def test_a_max_pooling_behind_a_float_operator_is_quantised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local response normalisation stays in float; the pooling behind it runs on the cores, with the same values."""
+    network = NetworkBuilder()
+    first, last = (
+        network.constant(GENERATOR.normal(0, 0.2, shape).astype(np.float32)) for shape in ((8, 3, 3, 3), (4, 8, 1, 1))
+    )
+    x = network.node("Conv", [network.input((1, 3, 12, 12), TensorProto.FLOAT), first])
+    normalised = network.node("LRN", [network.node("Relu", [x])], size=3)
+    pooled = network.node("MaxPool", [normalised], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    model = network.model(network.node("Conv", [pooled, last]))
+    images = {"x": GENERATOR.normal(0, 1, (4, 3, 12, 12)).astype(np.float32)}
+    int8 = quantise(model, images)
+    monkeypatch.setattr("compiler.quantise._quantised_before_pooling", lambda network: network)
+    plain = quantise(model, images)
+    one = {"x": images["x"][:1]}
+    assert any("MaxPool" in line for line in compile_model(plain, SMALL, [2]).explain())
+    package = compile_model(int8, SMALL, [2])
+    assert not any("MaxPool" in line for line in package.explain())
+    assert not run_and_compare(package, int8, SMALL, 2, one).wrong
+    outputs = [
+        onnxruntime.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, one)[0]
+        for each in (int8, plain)
+    ]
+    assert (outputs[0] == outputs[1]).all()

@@ -57,8 +57,7 @@ def run_adversary(compiled: Package, model: onnx.ModelProto, config: PoolConfig,
         else generator.integers(-128, 128, value.shape, np.int8)
         for value in compiled.inputs
     }
-    window = np.zeros(compiled.window_bytes, np.uint8)
-    window[: len(compiled.static)] = np.frombuffer(compiled.static, np.uint8)
+    window = compiled.window()
     for write in compiled.quantise_input(inputs):
         window[write.offset : write.offset + len(write.data)] = np.frombuffer(write.data, np.uint8)
     memory = WindowMemory(config, window)

@@ -388,6 +388,22 @@ def test_concatenations(seed: int) -> None:
     concatenation(seed).check()
 
 
+def test_joining_channels_off_the_array_multiplies_nothing() -> None:
+    generator = np.random.default_rng(4)
+    network = NetworkBuilder()
+    x, numbers = network.input((1, 8, 6, 7)), (0.05, 1)
+    parts = [
+        network.conv(
+            x, numbers, random_int8(generator, (outputs, 8, 1, 1)), np.full(outputs, 0.01, np.float32), numbers
+        )
+        for outputs in (5, 6)
+    ]
+    joined = network.concat([(part, numbers) for part in parts], numbers)
+    inputs = {"x": random_int8(generator, (1, 8, 6, 7))}
+    package = assert_exact(network.model(joined), NAMED_POOLS["small"], inputs)
+    assert sum(layer.macs for layer in package.layers) == (5 + 6) * 8 * 6 * 7
+
+
 @settings(many, max_examples=40)
 @given(seeds)
 def test_fully_connected_layers(seed: int) -> None:

@@ -76,8 +76,8 @@ def test_what_an_instruction_does_depends_on_its_footprint_alone(network: str) -
     package = compile_model(NETWORKS / f"{network}.int8.onnx", SMALL, [1])
     flow, _ = program_of(package, 1, 0)
     generator = np.random.default_rng(1)
-    image = generator.integers(0, 256, package.window_bytes, np.uint8)
-    image[: len(package.image())] = np.frombuffer(package.image(), np.uint8)
+    image = package.window()
+    image[len(package.image()) :] = generator.integers(0, 256, package.window_bytes - len(package.image()), np.uint8)
     state, memory, footprints = CoreState(SMALL), WindowMemory(SMALL, image), Footprints(SMALL)
     compared = 0
     for instruction, _ in flow:

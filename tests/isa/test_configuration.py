@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from isa.configuration import NAMED_POOLS, ConfigurationError, PoolConfig, load_pool
-from isa.fields import FieldLayout
 from isa.instructions import Conv
 
 SMALL = NAMED_POOLS["small"]
@@ -49,6 +48,7 @@ def test_a_size_is_a_power_of_two(parameter: str) -> None:
         ({"beat_bytes": 8}, "beat_bytes is 8; a beat holds whole 16-byte instructions"),
         ({"lanes": 16}, "lanes is 16; the array delivers 8 channels"),
         ({"port_vectors": 8}, "port_vectors is 8; a beat holds 4 vectors, a weight tile 8"),
+        ({"port_vectors": 4, "residual_vectors": 4}, "residual_vectors is 4; take at least 8, twice port_vectors"),
         ({"channel_latency": 63}, "channel_latency is 63; real memory takes at least 64"),
         ({"weights_vectors": 4}, "weights_vectors must hold one weight tile"),
         ({"line_vectors": 4}, "line_vectors must hold a row of any window, at least 8"),
@@ -124,6 +124,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_field_says_what_it_holds() -> None:
-    layout: FieldLayout = next(field for field in Conv.layout() if field.name == "first_row")
+    layout = Conv.field_layout("first_row")
     assert (layout.lowest, layout.highest) == (-512, 511)
     assert layout.load(layout.store(-3)) == -3

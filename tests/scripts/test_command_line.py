@@ -90,6 +90,15 @@ def test_compared_is_null_without_check(package: Path, capsys: pytest.CaptureFix
     assert tenant["mismatches"] is None
 
 
+def test_a_profile_says_what_layers_are_bound_by_and_how_they_are_tiled(
+    package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert call(["run", f"{package}:2", "--backend", "model", "--profile"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("bound by", "tiling", "compute", "chunks", "lenet on 2 cores"))
+
+
 def test_a_picture_of_the_engines_is_drawn(package: Path, tmp_path: Path) -> None:
     """In a process of its own: in one that had run many other tests, numpy once found 1408.0 // step invalid."""
     picture = tmp_path / "timeline.svg"
