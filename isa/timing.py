@@ -8,16 +8,19 @@ numbers those of `isa.pipeline` and of the pool.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isa.configuration import PoolConfig
 from isa.encoding import decode
-from isa.instructions import WORD_BYTES, CoreInstruction, Engine, Instruction
+from isa.instructions import WORD_BYTES, Add, Conv, CoreInstruction, Engine, Instruction, Load, Lookup, Pool, Save
 from isa.timing_level1 import TenantTiming
 
 CYCLE_LIMIT = 1 << 40
@@ -40,6 +43,30 @@ class Activity:
     end: int
 
 
+class Unit(StrEnum):
+    """A part of a core that executes one instruction after the other; compute has two, which overlap."""
+
+    LOAD = "load"
+    ARRAY = "array"
+    RESULTS = "results"
+    SAVE = "save"
+
+
+class Execution(NamedTuple):
+    """Unit `unit` of virtual core `core` executes the instruction at `word` of the window in cycles first..end-1.
+
+    A unit executes one at a time. For LOAD that is until its last request, for SAVE until its last vector is read:
+    the memory answers later, while the next one executes.
+    """
+
+    core: int
+    unit: Unit
+    word: int
+    instruction: CoreInstruction
+    first: int
+    end: int
+
+
 @dataclass(frozen=True)
 class Timing:
     """Cycles count from the first cycle of RUNNING.
@@ -47,7 +74,8 @@ class Timing:
     `cycles` is what TENANT_CYCLES shows at the end; `barriers[i]` the cycle in which the count shows i + 1 barriers;
     `activity` is ordered by core, engine, cycle; `array_cycles[v]` the cycles in which pixels entered the array
     of core v; `dispatch_wait[v]` those in which its array was idle and waited for nothing but the instruction
-    itself; `dispatched` (cycle on the core's port, word address, instruction).
+    itself; `dispatched` (cycle on the core's port, word address, instruction); `executed` what the units of the cores
+    did, ordered by core, unit, cycle.
     """
 
     cycles: int
@@ -56,6 +84,7 @@ class Timing:
     array_cycles: tuple[int, ...]
     dispatch_wait: tuple[int, ...]
     dispatched: tuple[tuple[int, int, CoreInstruction], ...]
+    executed: tuple[Execution, ...]
 
 
 def simulate(
@@ -99,7 +128,38 @@ def simulate(
         tuple(core.compute.array_busy for core in tenant.cores),
         tuple(core.compute.dispatch_wait for core in tenant.cores),
         tuple(tenant.dispatched),
+        tuple(_executions(tenant)),
     )
+
+
+def _executions(tenant: TenantTiming) -> Iterator[Execution]:
+    """What the units did, each with the address that its instruction was dispatched from: units keep the order."""
+    words: dict[tuple[int, Unit], list[int]] = defaultdict(list)
+    for _, word, instruction in tenant.dispatched:
+        for unit in _units(instruction):
+            words[instruction.core, unit].append(word)
+    for number, core in enumerate(tenant.cores):
+        for unit, executed in (
+            (Unit.LOAD, core.load.loaded),
+            (Unit.ARRAY, core.compute.walked),
+            (Unit.RESULTS, core.compute.finished),
+            (Unit.SAVE, core.save.saved),
+        ):
+            for word, (instruction, first, end) in zip(words[number, unit], executed, strict=False):
+                yield Execution(number, unit, word, instruction, first, end)
+
+
+def _units(instruction: CoreInstruction) -> tuple[Unit, ...]:
+    match instruction:
+        case Load():
+            return (Unit.LOAD,)
+        case Save():
+            return (Unit.SAVE,)
+        case Conv() | Pool():
+            return (Unit.ARRAY, Unit.RESULTS) if instruction.drain else (Unit.ARRAY,)
+        case Add() | Lookup():
+            return (Unit.RESULTS,)
+    return ()
 
 
 def merged(intervals: Sequence[tuple[int, int]], shift: int = 0) -> list[tuple[int, int]]:

@@ -31,7 +31,7 @@ from isa.pipeline import (
     drain_groups,
     fill_cycles,
 )
-from isa.timing_memory import Queue, Tokens
+from isa.timing_memory import Executed, Queue, Tokens
 from isa.walks import passes
 
 _IDLE = -1
@@ -73,6 +73,10 @@ class ComputeTiming:
         self.config = config
         self.queue = queue
         self.busy: list[tuple[int, int]] = []
+        self.walked: list[Executed] = []
+        """CONVs and POOLs while their pixels enter the array."""
+        self.finished: list[Executed] = []
+        """What the lanes of the result path worked on: drains, ADDs and LOOKUPs."""
         self.array_busy = 0
         """Cycles in which a pixel was in the walker."""
         self.dispatch_wait = 0
@@ -164,6 +168,7 @@ class ComputeTiming:
         self._pending = None
         self.array_busy += walked.count * walked.reads
         self.busy.append((issued + 1, last + 1))
+        self.walked.append((instruction, first, last + 1))
         if instruction.post_load:
             self._to_load.give(last)
 
@@ -179,6 +184,7 @@ class ComputeTiming:
         self._job = _Job(cycle + 1, last, walk.instruction.bank, _IDLE)
         self._undrained = False
         self.busy.append((walk.last + 1, last + 1))
+        self.finished.append((instruction, cycle + 1, last + 1))
         if walk.instruction.post_save:
             self._to_save.give(last)
 
@@ -195,6 +201,7 @@ class ComputeTiming:
         reads_to = cycle + instruction.vectors * step
         self._job = _Job(cycle + 1, last, None, reads_to)
         self.busy.append((cycle + 1, last + 1))
+        self.finished.append((instruction, cycle + 1, last + 1))
         if instruction.post_load:
             self._to_load.give(reads_to)
         if instruction.post_save:

@@ -30,6 +30,9 @@ from isa.pipeline import (
 NEVER = 1 << 62
 """A cycle that does not come."""
 
+Executed = tuple[CoreInstruction, int, int]
+"""An instruction, and the cycles first..end-1 in which it kept a unit from taking the next one."""
+
 TAKEN_TO_NEXT = 2
 """A core sees that its request was taken one cycle after the slot, and presents the next one a cycle later."""
 
@@ -155,6 +158,8 @@ class LoadTiming:
         self.config = config
         self.queue = queue
         self.busy: list[tuple[int, int]] = []
+        self.loaded: list[Executed] = []
+        """LOADs until their last beat is on the request port."""
         self.waited_for_sync = -1
         """Cycle in which the last SYNC_WAIT issued."""
         self._from_compute = from_compute
@@ -216,6 +221,7 @@ class LoadTiming:
         if self._beat is None:
             self._free_from = cycle
             self.busy.append((self._active_from, cycle + 1))
+            self.loaded.append((load, self._active_from, cycle + 1))
         return load
 
     def taken(self, slot: int, beat: Beat, load: Load, since: int) -> None:
@@ -237,12 +243,15 @@ class SaveTiming:
         self.config = config
         self.queue = queue
         self.busy: list[tuple[int, int]] = []
+        self.saved: list[Executed] = []
+        """SAVEs until their last vector is read."""
         self._from_compute = from_compute
         self._to_compute = to_compute
         self._pitch = ConfigSave()
         self._save: Save | None = None
         self._beats: Iterator[Beat] = iter(())
         self._reading: Beat | None = None
+        self._active_from = 0
         self._reads_from = 0
         """First cycle in which the next group of vectors can be read."""
         self._free_from = 0
@@ -276,6 +285,7 @@ class SaveTiming:
             self._reading = next(self._beats)
             self._reads_from = cycle + SAVE_ISSUE_TO_READ
             self.busy.append((cycle + 1, cycle + 2))
+            self._active_from = cycle + 1
         elif isinstance(head, SyncRaise):
             if self._complete or self._unacknowledged or cycle < self._quiet_from:
                 return None
@@ -328,6 +338,7 @@ class SaveTiming:
         self._reading = next(self._beats, None)
         if self._reading is None:
             self._free_from = last_read + 1
+            self.saved.append((save, self._active_from, last_read + 1))
             if save.post_compute:
                 self._to_compute.give(last_read)
 

@@ -1,11 +1,14 @@
-"""`tenure trace`: a picture of who used which engine of which core when."""
+"""`tenure trace`: who used which core when, as a trace file for Perfetto or as a picture."""
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
+from hypervisor.run import Job, RunResult
 from isa.configuration import PoolConfig
 from scripts.commands.reporting import (
     InputError,
@@ -19,12 +22,19 @@ from scripts.commands.reporting import (
 )
 from scripts.commands.running import input_option, load_requests, make_jobs, packages_argument, pool_of, run_jobs
 
-SUFFIXES = (".svg", ".png", ".pdf")
+PICTURES = (".svg", ".png", ".pdf")
+TRACES = (".pftrace", ".pftrace.gz")
 
 
 @click.command()
 @packages_argument
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The picture: .svg, .png or .pdf.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A trace: .pftrace, .pftrace.gz; or a picture: .svg, .png, .pdf.",
+)
 @input_option
 @pool_option(default=None)
 @backend_option
@@ -37,9 +47,13 @@ def trace(
     backend: str | None,
     as_json: bool,
 ) -> int:
-    """Run compiled networks as `tenure run` does, and draw when each engine of each core was busy."""
-    if output.suffix not in SUFFIXES:
-        raise InputError(f"--output {output}: the name must end in {', '.join(SUFFIXES)}")
+    """Run compiled networks as `tenure run` does, and write down what the cores did.
+
+    A trace (.pftrace) opens in https://ui.perfetto.dev: cores as tracks, instructions as slices, tenants as colours,
+    layers as marks; 1 ns there is 1 cycle. A picture shows when each engine was busy.
+    """
+    if not output.name.endswith(PICTURES + TRACES):
+        raise InputError(f"--output {output}: the name must end in {', '.join(TRACES + PICTURES)}")
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no directory {output.parent}")
     requests = load_requests(packages)
@@ -47,19 +61,50 @@ def trace(
     backend = chosen_backend(backend, pool)
     jobs = make_jobs(requests, inputs, pool)
     result = run_jobs(jobs, pool, backend, capture=False, alone=False)
-    from hypervisor.timeline import draw_timeline
-
-    owners = {
-        core: f"{job.package.name} ({index})" if len(jobs) > 1 else job.package.name
-        for index, job in enumerate(jobs)
-        for core in job.cores
-    }
-    first = min((start for job_result in result.jobs for start in job_result.starts), default=0)
-    with replacing(output) as file:
-        draw_timeline(file, output.suffix[1:], result.activity, owners, first, first + result.cycles)
     faults = [job_result.fault for job_result in result.jobs]
+    answer = {"pool": pool.name, "backend": backend, "cycles": result.cycles}
+    with replacing(output) as file:
+        if output.name.endswith(TRACES):
+            if any(faults):
+                raise InputError(f"no trace: {next(filter(None, faults))}; use a picture instead (-o trace.svg)")
+            answer |= {"trace": str(output), "events": _write_trace(file, output, pool, jobs, result)}
+        else:
+            _draw(file, output, jobs, result)
+            answer |= {"picture": str(output)}
     if as_json:
-        print_json({"pool": pool.name, "backend": backend, "cycles": result.cycles, "picture": str(output)})
+        print_json(answer)
     else:
         messages.print(f"{output}: {result.cycles:,} cycles of pool {pool.name}", highlight=False)
     return int(any(faults))
+
+
+def _tenants(jobs: list[Job]) -> list[str]:
+    """Names of the tenants, for tracks, colours and legends."""
+    if len(jobs) == 1:
+        return [jobs[0].package.name]
+    return [f"{job.package.name} ({chr(ord('A') + index)})" for index, job in enumerate(jobs)]
+
+
+def _draw(file: BinaryIO, output: Path, jobs: list[Job], result: RunResult) -> None:
+    from hypervisor.timeline import draw_timeline
+
+    owners = {core: name for name, job in zip(_tenants(jobs), jobs, strict=True) for core in job.cores}
+    first = min((start for job_result in result.jobs for start in job_result.starts), default=0)
+    draw_timeline(file, output.suffix[1:], result.activity, owners, first, first + result.cycles)
+
+
+def _write_trace(file: BinaryIO, output: Path, pool: PoolConfig, jobs: list[Job], result: RunResult) -> int:
+    """The trace of all programs that ran, once it is certain that the machine did what the timing model says."""
+    from hypervisor.trace_file import ProgramRun, check_activity, time_runs, write_trace
+
+    runs = []
+    for tenant, job, job_result in zip(_tenants(jobs), jobs, result.jobs, strict=True):
+        stages = [stage.first_layer for stage in job.package.stages] * len(job.images)
+        for start, first_layer in zip(job_result.starts, stages, strict=True):
+            runs.append(ProgramRun(tenant, job.package, job.cores, start, first_layer))
+    timed = time_runs(pool, runs)
+    check_activity(timed, result.activity)
+    if output.suffix != ".gz":
+        return write_trace(file, timed)
+    with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
+        return write_trace(packed, timed)

@@ -6,9 +6,9 @@ import numpy as np
 
 from isa.configuration import NAMED_POOLS
 from isa.encoding import encode_program
-from isa.instructions import ConfigSave, ConfigTile, ConfigWindow, Conv, End, Instruction, Load
+from isa.instructions import ConfigSave, ConfigTile, ConfigWindow, Conv, End, Instruction, Load, Save
 from isa.pipeline import ARRIVAL_TO_ISSUE, fill_cycles, pass_cycles
-from isa.timing import Timing, simulate
+from isa.timing import Timing, Unit, simulate
 
 TINY = NAMED_POOLS["tiny"]
 PASS = fill_cycles(TINY.slide_cycles) + pass_cycles(TINY.slide_cycles, 1)
@@ -40,3 +40,29 @@ def test_waiting_for_data_is_no_waiting_for_dispatch() -> None:
     (start,) = {cycle for timing in (without, waiting) for cycle in arrivals(timing, Conv)[:1]}
     assert waiting.cycles >= without.cycles
     assert waiting.dispatch_wait == (start,)
+
+
+def test_units_execute_one_instruction_after_the_other_and_know_where_each_came_from() -> None:
+    program = [
+        Load(columns=40, post_compute=1),
+        Conv(wait_load=1),
+        Load(),
+        Conv(drain=1, post_save=1),
+        Save(wait_compute=1),
+    ]
+    timing = timing_of([ConfigWindow(), ConfigTile(), *program, *[ConfigSave()] * 40])
+    found = [(each.unit, each.word, type(each.instruction)) for each in timing.executed]
+    assert found == [
+        (Unit.LOAD, 2, Load),
+        (Unit.LOAD, 4, Load),
+        (Unit.ARRAY, 3, Conv),
+        (Unit.ARRAY, 5, Conv),
+        (Unit.RESULTS, 5, Conv),
+        (Unit.SAVE, 6, Save),
+    ]
+    loads, convs = timing.executed[:2], timing.executed[2:4]
+    assert loads[0].first < loads[0].end <= loads[1].first
+    assert convs[0].first >= loads[0].end, "waits for the token of the LOAD"
+    assert convs[0].end <= convs[1].first
+    assert timing.executed[4].first >= convs[1].end - 1, "the drain follows the walk"
+    assert timing.executed[5].first > timing.executed[4].end - 1, "the SAVE waits for the drain"

@@ -1,5 +1,6 @@
 """The console command: results for scripts, and one paragraph with exit code 2 for everything that can be wrong."""
 
+import gzip
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
 from isa.configuration import NAMED_POOLS
 from scripts.command_line import call
@@ -106,6 +108,22 @@ def test_a_picture_of_the_engines_is_drawn(package: Path, tmp_path: Path) -> Non
     subprocess.run([*command, "-o", str(picture)], check=True, capture_output=True)
     assert "<svg" in picture.read_text()
     assert list(tmp_path.iterdir()) == [picture]
+
+
+def test_a_trace_names_all_cores_and_fits_what_the_machine_measured(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "run.pftrace"
+    result = answer(capsys, "trace", f"{package}:1", f"{package}:2", "-o", trace, "--backend", "model")
+    packets = Trace.FromString(trace.read_bytes()).packet
+    tracks = [packet.track_descriptor.name for packet in packets if packet.HasField("track_descriptor")]
+    assert [name for name in tracks if name.startswith("core")] == ["core 0", "core 1", "core 2"]
+    assert [name for name in tracks if name.startswith("tenant ")] == ["tenant lenet (A)", "tenant lenet (B)"]
+    events = sum(packet.track_event.type != TrackEvent.TYPE_SLICE_END for packet in packets) - len(tracks)
+    assert result["events"] == events
+    again = tmp_path / "run.pftrace.gz"
+    answer(capsys, "trace", f"{package}:1", f"{package}:2", "-o", again, "--backend", "model")
+    assert gzip.decompress(again.read_bytes()) == trace.read_bytes()
 
 
 def test_verilog_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
