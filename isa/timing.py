@@ -107,7 +107,7 @@ def simulate(
         return _decode(int.from_bytes(content[word * WORD_BYTES : (word + 1) * WORD_BYTES], "little"))
 
     tenant = TenantTiming(config, instruction, len(content) // config.beat_bytes, start_word, physical)
-    if not tenant.clock.run(lambda: tenant.done_at is not None, limit):
+    if not tenant.clock.run(limit):
         raise TimingError(f"the program at word {start_word} does not reach END (cycle {tenant.clock.now})")
     cycles = tenant.done_at
     assert cycles is not None

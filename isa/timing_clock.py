@@ -23,17 +23,23 @@ class Clock:
         self.now = 0
         self._events: list[tuple[int, int, int, Callable[[int], None]]] = []
         self._sequence = 0
+        self._stopped = False
 
     def at(self, cycle: int, phase: Phase, action: Callable[[int], None]) -> None:
         """Call `action(cycle)` in this cycle and phase; events of the same cycle and phase keep their order."""
         self._sequence += 1
         heapq.heappush(self._events, (cycle, phase, self._sequence, action))
 
-    def run(self, is_over: Callable[[], bool], limit: int) -> bool:
-        """Process events until `is_over`; False if none is left, or if cycle `limit` is reached, before that."""
-        while not is_over():
-            if not self._events or self._events[0][0] > limit:
+    def stop(self) -> None:
+        """End `run` behind the event that is being processed."""
+        self._stopped = True
+
+    def run(self, limit: int) -> bool:
+        """Process events until `stop`; False if none is left, or if cycle `limit` is reached, before that."""
+        events, pop = self._events, heapq.heappop
+        while not self._stopped:
+            if not events or events[0][0] > limit:
                 return False
-            self.now, _, _, action = heapq.heappop(self._events)
+            self.now, _, _, action = pop(events)
             action(self.now)
         return True

@@ -6,16 +6,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from isa.configuration import PoolConfig
 from isa.instructions import CoreInstruction, Engine, Load
+from isa.timing_burst import LONGEST, Burst
 from isa.timing_clock import Clock, Phase
 from isa.timing_compute import ComputeTiming
-from isa.timing_memory import Beat, LoadTiming, Queue, SaveTiming, Tokens, response_cycles
+from isa.timing_memory import Beat, LoadTiming, Queue, SaveTiming, Tokens
+from isa.timing_slots import Slots
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What is on the request port, visible from cycle `since`; `load` is set for a read."""
 
     beat: Beat
@@ -40,8 +42,11 @@ _PART = {Engine.LOAD: _LOAD, Engine.COMPUTE: _COMPUTE, Engine.SAVE: _SAVE}
 class CoreTiming:
     """One core of the tenant."""
 
-    def __init__(self, config: PoolConfig, clock: Clock, events: CoreEvents) -> None:
+    def __init__(self, config: PoolConfig, clock: Clock, slots: Slots, events: CoreEvents) -> None:
         self.config = config
+        self._slots = slots
+        self._burst: Burst | None = None
+        """Reads that are foreseen; then nothing else is on the port."""
         self._requests: deque[Request] = deque()
         """What is on the port and not yet taken; the first of two, once taken, still fills its place for a cycle."""
         self._taken: tuple[int, Request] | None = None
@@ -82,30 +87,55 @@ class CoreTiming:
         self.load.release(cycle)
         self._wake(_LOAD, cycle + 1)
 
-    @property
-    def asks(self) -> bool:
-        """Whether a request waits for a slot."""
-        return bool(self._requests)
-
-    def request(self, cycle: int) -> Request | None:
-        """The request that a slot in `cycle` is for."""
-        return self._requests[0] if self._requests and self._requests[0].since <= cycle else None
+    def request(self) -> Request | None:
+        """The request that waits for a slot, without what is foreseen."""
+        return self._requests[0] if self._requests else None
 
     def request_taken(self, slot: int) -> None:
         """That request moves in the slot at cycle `slot`."""
         request = self._requests.popleft()
         self._taken = slot, request
-        self._wake(_PORT, slot + 1)
         if request.load is not None:
             self.load.taken(slot, request.beat, request.load, request.since)
         else:
             self.save.taken(slot, request.since)
-            due = slot + response_cycles(self.config)
-            self._clock.at(due, Phase.ARRIVAL, self._acknowledged)
+            quiet = self.save.quiet_from
+            if quiet is not None:
+                self._wake(_SAVE, quiet)
+        if self._port_size > 1:
+            self._wake(_PORT, slot + 1)
+            return
+        ready = [each for each in (self.save.complete_from(), self.load.ready_from()) if each is not None]
+        if ready:
+            self._wake(_PORT, max(slot + 1, min(ready)))
 
-    def _acknowledged(self, cycle: int) -> None:
-        self.save.acknowledged(cycle)
-        self._wake(_SAVE, cycle + 1)
+    def slot_lost(self, slot: int) -> None:
+        """A fetch takes the core's slot at cycle `slot`."""
+        if self._burst is not None and self._burst.uses(slot):
+            self._cut(slot, self._burst.taken_before(slot))
+
+    def _foresee(self, cycle: int) -> bool:
+        """Let the beats of the LOAD under way move from `cycle` on, as far as they can be foreseen."""
+        if self._port_size > 1 or self.save.collects:
+            return False
+        beats = self.load.coming(LONGEST)
+        if len(beats) < 2:
+            return False
+        self._burst = Burst(self._slots, self.config.channels, beats, cycle, self.load.pause)
+        self._wake(_PORT, self._burst.last_slot + 1)
+        return True
+
+    def _cut(self, cycle: int, taken: int) -> None:
+        """End the burst: the beats that move before `cycle` have moved, the first `taken` were taken."""
+        burst = self._burst
+        assert burst is not None
+        moved = burst.moved_before(cycle)
+        load = self.load.skip(burst.moves[:moved], burst.slots[:taken])
+        if taken:
+            self._taken = burst.slots[taken - 1], Request(burst.beats[taken - 1], burst.moves[taken - 1] + 1, load)
+        if moved > taken:
+            self._requests.append(Request(burst.beats[taken], burst.moves[taken] + 1, load))
+        self._burst = None
 
     def _step(self, cycle: int) -> None:
         parts = self._wakes.pop(cycle)
@@ -159,6 +189,16 @@ class CoreTiming:
 
     def _move_request(self, cycle: int) -> bool:
         """Fill the port if it has room: writes go first. Whether the last beat of a LOAD has moved."""
+        if self._burst is not None:
+            if cycle <= self._burst.last_slot and self.save.ready_beat(cycle) is None:
+                return False
+            self._cut(cycle, self._burst.taken_until(cycle))
+            if self._requests:
+                self._events.request(cycle + 1)
+                return False
+            if self._taken is not None and self._taken[0] == cycle:
+                self._wake(_PORT, cycle + 1)
+                return False
         shown = list(self._requests)
         if self._taken is not None and self._taken[0] == cycle:
             shown.append(self._taken[1])
@@ -177,6 +217,8 @@ class CoreTiming:
                 ready = self.load.ready_from()
                 if ready is not None and ready > cycle:
                     self._wake(_PORT, ready)
+                return False
+            if self._foresee(cycle):
                 return False
             self._requests.append(Request(read, cycle + 1, self.load.moved(cycle)))
             ends_load = self.load.ready_from() is None

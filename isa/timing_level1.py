@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from isa.configuration import PoolConfig
 from isa.instructions import Call, CoreInstruction, End, Engine, Instruction, Return
@@ -15,6 +16,7 @@ from isa.pipeline import RAISE_TO_RELEASE
 from isa.timing_clock import Clock, Phase
 from isa.timing_core import CoreEvents, CoreTiming
 from isa.timing_memory import response_cycles
+from isa.timing_slots import Slots
 
 Decode = Callable[[int], Instruction]
 """The instruction at a word address of the window."""
@@ -44,7 +46,6 @@ class TenantTiming:
         self._counter = start_word
         self._behind_call = 0
         self._next_request = self._next_arrival = start_word // config.words_per_beat
-        self._fetched_at = -1
         self._jumps = 0
         self._waiting_credit: tuple[int, Engine] | None = None
         self._waits_for_end = False
@@ -57,9 +58,14 @@ class TenantTiming:
             {engine: deque([0] * config.queue_instructions) for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)}
             for _ in self._physical
         ]
-        self.cores = [CoreTiming(config, self.clock, self._events(core)) for core in range(len(self._physical))]
-        for core in range(len(self._physical)):
-            self._arm(core, 0)
+        self._all_slots = Slots(config, self._physical)
+        self._slots = [Slots(config, [core]) for core in self._physical]
+        self._fetch: tuple[int, int] | None = None
+        """Cycle and virtual core of the slot in which the next beat of instructions will be requested."""
+        self.cores = [
+            CoreTiming(config, self.clock, slots, self._events(core)) for core, slots in enumerate(self._slots)
+        ]
+        self._look_for_fetch(0)
 
     def _events(self, core: int) -> CoreEvents:
         return CoreEvents(
@@ -70,52 +76,51 @@ class TenantTiming:
 
     # --- slots -----------------------------------------------------------------------------------------------
 
-    def _next_slot(self, core: int, cycle: int) -> tuple[int, int]:
-        """(cycle, channel) of the first slot of a core in or behind `cycle`."""
-        config, spacing = self.config, self.config.slot_spacing
-        slot = cycle + (self._physical[core] - cycle) % spacing
-        while True:
-            channel = (slot - self._physical[core]) // spacing % config.channels
-            revolution = (slot - channel * spacing) // config.cores % config.host_revolutions
-            if revolution != config.host_revolutions - 1:
-                return slot, channel
-            slot += spacing
-
     def _arm(self, core: int, cycle: int) -> None:
-        """See to it that the core's next slot in or behind `cycle` is looked at."""
-        slot, _ = self._next_slot(core, cycle)
+        """See to it that the slot of the core's request in or behind `cycle` is looked at."""
+        request = self.cores[core].request()
+        if request is None:
+            return
+        slot = self._slots[core].on(request.beat.address % self.config.channels, cycle)
         armed = self._armed[core]
         if armed is None or slot < armed:
             self._armed[core] = slot
-            self.clock.at(slot, Phase.SLOT, lambda now: self._slot(core, now))
+            self.clock.at(slot, Phase.SLOT, partial(self._slot, core))
 
     def _slot(self, core: int, cycle: int) -> None:
         if self._armed[core] != cycle:
             return
         self._armed[core] = None
-        _, channel = self._next_slot(core, cycle)
-        request = self.cores[core].request(cycle)
-        if self._fetches(cycle, channel):
-            self._fetched_at = cycle
-            self._next_request += 1
-            jumps = self._jumps
-            due = cycle + response_cycles(self.config)
-            self.clock.at(due, Phase.ARRIVAL, lambda now: self._beat_arrives(now, jumps))
-        elif request is not None and request.beat.address % self.config.channels == channel:
+        if self._fetch == (cycle, core):
+            self._fetches(cycle)
+        elif self.cores[core].request() is not None:
             self.cores[core].request_taken(cycle)
-        if self._wants_fetch() or self.cores[core].asks:
-            self._arm(core, cycle + 1)
+        self._arm(core, cycle + 1)
 
-    def _wants_fetch(self) -> bool:
+    def _look_for_fetch(self, cycle: int) -> None:
+        """Let the next beat of instructions be requested in the first slot of its channel in or behind `cycle`."""
         ahead = self._next_request - self._counter // self.config.words_per_beat
-        return self.done_at is None and ahead < self.config.fetch_beats and self._next_request < self._limit_beats
+        if ahead < self.config.fetch_beats and self._next_request < self._limit_beats:
+            fetch = self._all_slots.owner_on(self._next_request % self.config.channels, cycle)
+            if fetch != self._fetch:
+                self._fetch = fetch
+                self.clock.at(fetch[0], Phase.SLOT, self._fetches)
+        else:
+            self._fetch = None
 
-    def _fetches(self, cycle: int, channel: int) -> bool:
-        return (
-            self._wants_fetch() and self._fetched_at != cycle and self._next_request % self.config.channels == channel
-        )
+    def _fetches(self, cycle: int) -> None:
+        if self._fetch is None or self._fetch[0] != cycle:
+            return
+        _, core = self._fetch
+        self._fetch = None
+        self._next_request += 1
+        self.clock.at(cycle + response_cycles(self.config), Phase.ARRIVAL, partial(self._beat_arrives, self._jumps))
+        self.cores[core].slot_lost(cycle)
+        self._armed[core] = None
+        self._arm(core, cycle + 1)
+        self._look_for_fetch(cycle + 1)
 
-    def _beat_arrives(self, cycle: int, jumps: int) -> None:
+    def _beat_arrives(self, jumps: int, cycle: int) -> None:
         if jumps == self._jumps:
             self._next_arrival += 1
             self._poll(cycle)
@@ -158,7 +163,7 @@ class TenantTiming:
             self.cores[instruction.core].arrive(cycle + 1, instruction)
             self._counter += 1
             if self._counter % self.config.words_per_beat == 0:
-                self._rearm(cycle + 1)
+                self._look_for_fetch(cycle + 1)
         elif isinstance(instruction, Call):
             self._behind_call = self._counter + 1
             self._jump(cycle, instruction.address)
@@ -168,6 +173,7 @@ class TenantTiming:
             complete = sum(1 for barrier in self.barrier_cycles if barrier <= cycle)
             if complete >= instruction.barriers:
                 self.done_at = cycle + 1
+                self.clock.stop()
                 return
             if len(self.barrier_cycles) >= instruction.barriers:
                 self._retry(cycle, self.barrier_cycles[instruction.barriers - 1])
@@ -194,11 +200,7 @@ class TenantTiming:
         self._counter = target
         self._next_request = self._next_arrival = target // self.config.words_per_beat
         self._jumps += 1
-        self._rearm(cycle + 1)
-
-    def _rearm(self, cycle: int) -> None:
-        for core in range(len(self._physical)):
-            self._arm(core, cycle)
+        self._look_for_fetch(cycle + 1)
 
     def _credit(self, core: int, engine: Engine, cycle: int) -> None:
         """A credit pulse is on the core's port in `cycle`."""

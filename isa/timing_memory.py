@@ -6,8 +6,8 @@ The cycle tables of `rtl/request_port.py`, `rtl/load_engine.py` and `rtl/save_en
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from isa.configuration import PoolConfig
 from isa.instructions import (
@@ -99,8 +99,7 @@ class Queue:
         return None
 
 
-@dataclass(frozen=True)
-class Beat:
+class Beat(NamedTuple):
     """One beat of a transfer: beat address in the window, and the cycles in which the core reads or writes its vectors;
     `last` of its instruction."""
 
@@ -166,8 +165,12 @@ class LoadTiming:
         self._to_compute = to_compute
         self._pitches = ConfigLoad()
         self._load: Load | None = None
-        self._beats: Iterator[Beat] = iter(())
+        self._beats: list[Beat] = []
+        self._place = 0
+        """Number of the beat that the engine holds, in `_beats`."""
         self._beat: Beat | None = None
+        self.pause = max(0, config.vectors_per_beat // config.port_vectors - TAKEN_TO_NEXT)
+        """Cycles that the unpacking of a beat holds back the next read."""
         self._holds_from = NEVER
         self._free_from = 0
         self._spaced_from = 0
@@ -189,8 +192,9 @@ class LoadTiming:
                     return False
                 self._from_compute.take()
             self._load = head
-            self._beats = iter(load_beats(self.config, head, self._pitches))
-            self._beat = next(self._beats)
+            self._beats = load_beats(self.config, head, self._pitches)
+            self._place = 0
+            self._beat = self._beats[0]
             self._holds_from = cycle + ISSUE_TO_REQUEST - 1
             self._active_from = cycle + 1
         elif isinstance(head, SyncWait):
@@ -216,7 +220,8 @@ class LoadTiming:
         """The beat has moved to the port in `cycle`: hold the next one, or let the next instruction issue."""
         load = self._load
         assert load is not None
-        self._beat = next(self._beats, None)
+        self._place += 1
+        self._beat = self._beats[self._place] if self._place < len(self._beats) else None
         self._holds_from = cycle + 1
         if self._beat is None:
             self._free_from = cycle
@@ -224,11 +229,32 @@ class LoadTiming:
             self.loaded.append((load, self._active_from, cycle + 1))
         return load
 
+    def coming(self, most: int) -> list[Beat]:
+        """Up to `most` beats from the one that the engine holds on, without the last one of the LOAD."""
+        return self._beats[self._place : min(self._place + most, len(self._beats) - 1)]
+
+    def skip(self, moves: Sequence[int], slots: Sequence[int]) -> Load:
+        """Beats of `coming` have moved to the port in the cycles `moves`; those of `slots` were taken there."""
+        if slots:
+            self._space(slots[-1])
+            beat = self._beats[self._place + len(slots) - 1]
+            unpacked = slots[-1] + response_cycles(self.config) + RESPONSE_TO_WRITE + beat.cycles
+            self.busy.append((moves[0] + 1, unpacked))  # without a gap: answers take longer than the next beat
+        if moves:
+            self._place += len(moves)
+            self._beat = self._beats[self._place]
+            self._holds_from = moves[-1] + 1
+        assert self._load is not None
+        return self._load
+
+    def _space(self, slot: int) -> None:
+        """A read was taken in the slot at `slot`: the next one keeps its distance."""
+        if self.pause:
+            self._spaced_from = slot + 1 + self.pause
+
     def taken(self, slot: int, beat: Beat, load: Load, since: int) -> None:
         """The port's read, visible there since cycle `since`, was taken in the slot at `slot`."""
-        pause = self.config.vectors_per_beat // self.config.port_vectors - TAKEN_TO_NEXT
-        if pause > 0:
-            self._spaced_from = slot + 1 + pause
+        self._space(slot)
         last_write = slot + response_cycles(self.config) + RESPONSE_TO_WRITE
         last_write += beat.cycles - 1
         self.busy.append((since, last_write + 1))
@@ -261,9 +287,10 @@ class SaveTiming:
         """A beat of one group, which waits in the vector register."""
         self._early = 0
         """Groups of the present beat that were read before the complete one left."""
-        self._unacknowledged = 0
+        self._untaken = 0
+        """Beats that have moved to the port and wait for their slot there."""
         self._quiet_from = 0
-        """First cycle in which neither a beat nor an acknowledgement is under way."""
+        """First cycle in which the acknowledgements of all beats that were taken have been visible."""
         self._raised_at: int | None = None
 
     def try_issue(self, cycle: int, waited_for_sync: int) -> int | None:
@@ -287,7 +314,7 @@ class SaveTiming:
             self.busy.append((cycle + 1, cycle + 2))
             self._active_from = cycle + 1
         elif isinstance(head, SyncRaise):
-            if self._complete or self._unacknowledged or cycle < self._quiet_from:
+            if self._complete or self._untaken or cycle < self._quiet_from:
                 return None
             if self._raised_at is not None and not self._raised_at < waited_for_sync < cycle:
                 return None
@@ -314,7 +341,7 @@ class SaveTiming:
         assert self._complete is not None
         self.busy.append((self._complete[0], cycle + 1))
         self._complete = None
-        self._unacknowledged += 1
+        self._untaken += 1
         self._reads_from = max(self._reads_from, cycle)
         if self._held is not None:
             self._completes(cycle + 1, self._held)
@@ -358,12 +385,19 @@ class SaveTiming:
 
     def taken(self, slot: int, since: int) -> None:
         """The port's write, visible there since cycle `since`, was taken in the slot at `slot`."""
-        self.busy.append((since, slot + response_cycles(self.config) + 1))
+        self._untaken -= 1
+        self._quiet_from = slot + response_cycles(self.config) + 1
+        self.busy.append((since, self._quiet_from))
 
-    def acknowledged(self, cycle: int) -> None:
-        """An acknowledgement is on the core's port in `cycle`."""
-        self._unacknowledged -= 1
-        self._quiet_from = cycle + 1
+    @property
+    def collects(self) -> bool:
+        """Whether a beat is being read or waits for the port."""
+        return self._reading is not None or self._complete is not None
+
+    @property
+    def quiet_from(self) -> int | None:
+        """The cycle from which nothing of what was written is under way; None while something waits for a slot."""
+        return None if self.collects or self._untaken else self._quiet_from
 
     def complete_from(self) -> int | None:
         """The cycle from which the complete beat may move; None without one."""
