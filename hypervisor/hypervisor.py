@@ -147,6 +147,17 @@ class Hypervisor:
         self._free_cores |= set(tenant.cores)
         tenant.cores.clear()
 
+    @property
+    def free_cores(self) -> frozenset[int]:
+        """Cores that can be granted."""
+        return frozenset(self._free_cores)
+
+    def take_note(self, tenant: Tenant, cores: Sequence[int]) -> None:
+        """The pool has been made to give the tenant exactly `cores`, in virtual order; others of its own are FREE."""
+        self._free_cores |= set(tenant.cores)
+        self._free_cores -= set(cores)
+        tenant.cores[:] = cores
+
     def detach(self, tenant: Tenant) -> None:
         """Remove a tenant without cores; returns when the pool has zeroed its window in the host's slots."""
         if self.status(tenant).state is not TenantState.STOPPED:
