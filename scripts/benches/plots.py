@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measurement import Measurement
 from isa.configuration import PoolConfig
+from scripts.benches import page
 
 matplotlib.use("Agg")
 
@@ -83,6 +84,46 @@ def scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     _save(figure, path)
 
 
+MIX_STYLES = {
+    "elastic": ("#0072b2", "o", "-"),
+    "elastic, throughput": ("#56b4e9", ".", ":"),
+    "elastic, fairness": ("#009e73", ".", ":"),
+    "static": ("#d55e00", "s", "-"),
+    "static, one core each": ("#e69f00", "s", "--"),
+    "single, in order": ("#cc79a7", "^", "-"),
+    "single, preemptive": ("#882255", "v", "-"),
+    "pool, preemptive": ("#777777", "x", ":"),
+    "clairvoyant bound": ("black", "", "--"),
+}
+"""Colour, marker and line of every schedule of the bench `mix`."""
+
+
+def mix(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Over the load: service level, throughput, turnaround, tail; a line for each schedule."""
+    figure = Figure(figsize=(12, 8.5), layout="constrained")
+    columns = ("SLA", "STP / tasks", "ANTT", "p99 / deadline", "fairness, equal", "fairness")
+    for axes, column in zip(figure.subplots(2, 3).flat, columns, strict=True):
+        for schedule, (colour, marker, line) in MIX_STYLES.items():
+            own = [row for row in rows if row["schedule"].split(":")[0] == schedule and row[column] is not None]
+            if own:
+                loads = [row["load"] for row in own]
+                values = [row[column] for row in own]
+                axes.plot(loads, values, color=colour, marker=marker, linestyle=line, markersize=5, label=schedule)
+        axes.set_title(column, fontsize=10)
+        axes.set_xlabel("offered load")
+        axes.grid(alpha=0.3)
+        if column in ("ANTT", "p99 / deadline", "fairness", "fairness, equal"):
+            axes.set_yscale("log")
+        if column == "p99 / deadline":
+            axes.axhline(1, color="black", linewidth=0.7)
+        if column == "SLA":
+            axes.set_ylim(0, 1.02)
+            handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+    page.add_figure(path.stem, figure)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
 
 from isa.configuration import PoolConfig, load_pool
-from scripts.commands.reporting import DEFAULT_POOL, InputError, json_option, pool_option, print_json, print_table
+from scripts.commands.reporting import (
+    DEFAULT_POOL,
+    InputError,
+    json_option,
+    messages,
+    pool_option,
+    print_json,
+    print_table,
+    replacing,
+)
 
 Row = dict[str, Any]
 
@@ -58,6 +68,12 @@ def _pools(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     return measure(config, networks)
 
 
+def _mix(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
+    from scripts.benches.mix import measure
+
+    return measure(config, networks)
+
+
 def _recompile(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     from scripts.benches.recompile import measure
 
@@ -70,6 +86,7 @@ BENCHES: dict[str, Bench] = {
     "pools": Bench("throughput of a network on all cores against one core as large, pool 'single'", _pools, "paper"),
     "accuracy": Bench("classes and logits of a trained network, EfficientNet-Lite0", _accuracy, "paper"),
     "recompile": Bench("time and bytes of a re-compilation for other cores or a later layer", _recompile, "paper"),
+    "mix": Bench("mixed networks with deadlines: our policy, partitions, time sharing, and a bound", _mix, "paper"),
     "scaling": Bench("throughput of a network against the number of cores", _scaling, "paper"),
 }
 """Every bench, by name."""
@@ -78,14 +95,47 @@ BENCHES: dict[str, Bench] = {
 @click.command(epilog="Benches: " + "; ".join(f"{name}: {bench.meaning}" for name, bench in BENCHES.items()) + ".")
 @click.argument("name", type=click.Choice(list(BENCHES)))
 @click.option("--network", "networks", multiple=True, metavar="NAME", help="Only this network (may be repeated).")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), metavar="FILE", help="Also write one page.")
+@click.option("--pools", type=click.IntRange(min=1), help="mix: a fleet of so many pools, one load.")
+@click.option("--tasks", type=click.IntRange(min=1), help="mix: tasks of the fleet.  [default: 10000]")
+@click.option("--seed", type=click.IntRange(min=0), help="mix: seed of the fleet's tasks.  [default: 0]")
+@click.option("--scheduler", metavar="ADDRESS", help="mix: Dask scheduler of a cluster.  [default: this machine]")
 @pool_option(default=None)
 @json_option
-def bench(name: str, networks: tuple[str, ...], pool: PoolConfig | None, as_json: bool) -> None:
+def bench(
+    name: str,
+    networks: tuple[str, ...],
+    html_file: Path | None,
+    pools: int | None,
+    tasks: int | None,
+    seed: int | None,
+    scheduler: str | None,
+    pool: PoolConfig | None,
+    as_json: bool,
+) -> None:
     """Make the measurement NAME and print its table."""
     pool = pool or load_pool(BENCHES[name].default_pool)
     if networks:
         _check_networks(networks)
-    rows = BENCHES[name].measure(pool, networks)
+    fleet = {"--pools": pools, "--tasks": tasks, "--seed": seed, "--scheduler": scheduler}
+    given = [option for option, value in fleet.items() if value is not None]
+    if given and name != "mix":
+        raise InputError(f"{given[0]}: only the bench 'mix' has a fleet")
+    if html_file is not None and not html_file.parent.is_dir():
+        raise InputError(f"--html {html_file}: there is no directory {html_file.parent}")
+    from scripts.benches.page import collecting, page
+
+    with collecting() as content:
+        if given:
+            from scripts.benches.mix import FLEET_POOLS, FLEET_TASKS, measure_fleet
+
+            rows: Sequence[Row] = measure_fleet(pool, tasks or FLEET_TASKS, pools or FLEET_POOLS, scheduler, seed or 0)
+        else:
+            rows = BENCHES[name].measure(pool, networks)
+    if html_file is not None:
+        with replacing(html_file) as file:
+            file.write(page(name, BENCHES[name].meaning, pool, rows, content).encode())
+        messages.print(f"page: {html_file}", highlight=False)
     if as_json:
         print_json({"name": name, "pool": pool.name, "rows": list(rows)})
     else:

@@ -83,14 +83,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
             heading, justify="left" if index == 0 else "right", overflow="ellipsis" if index == 0 else "fold"
         )
     for row in rows:
-        table.add_row(*[_shown(value) for value in row])
+        table.add_row(*[shown(value) for value in row])
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(table)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value of a result as people read it."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
 """Policies give out no more than there is, and are the best by their own measure: compared with trying everything."""
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import accumulate, permutations, product
 
 import pytest
 from hypothesis import given
@@ -127,11 +127,42 @@ def test_fairness_has_the_smallest_worst_slowdown(tasks: list[tuple[int, int, fl
     assert worst_slowdown(load, fairness(load)) == pytest.approx(best)
 
 
-def test_deadlines_are_met_with_as_few_cores_as_will_do() -> None:
+def test_tasks_that_cores_help_get_all_of_them_one_after_the_other() -> None:
+    """So all end as early as they can, which leaves most time for what comes later."""
     network = Latencies([{1: 4000, 2: 2000, 3: 1400, 4: 1000}])
-    urgent, relaxed, free = Task(0, network, deadline=2100), Task(1, network, deadline=4000), Task(2, network)
-    answer = deadlines(Load(0, 4, 4, (free, relaxed, urgent)))
-    assert answer == {0: 2, 1: 1, 2: 1}
+    urgent, relaxed, free = Task(0, network, deadline=1500), Task(1, network, deadline=4000), Task(2, network)
+    assert deadlines(Load(0, 4, 4, (free, relaxed, urgent))) == {0: 4, 1: 0, 2: 0}
+
+
+def test_tasks_that_can_be_in_time_only_beside_each_other_run_beside_each_other() -> None:
+    network = Latencies([{1: 1100, 2: 1000, 4: 900}])
+    tasks = tuple(Task(number, network, deadline=1500) for number in range(4))
+    assert deadlines(Load(0, 4, 4, tasks)) == dict.fromkeys(range(4), 1)
+    assert deadlines(Load(0, 4, 4, tasks[:2])) == {0: 2, 1: 2}
+
+
+def test_the_longest_task_is_left_out_when_not_all_can_be_in_time() -> None:
+    long, short = Latencies([{1: 900}]), Latencies([{1: 400}])
+    tasks = (Task(0, long, deadline=1000), Task(1, short, deadline=1100), Task(2, short, deadline=1200))
+    assert deadlines(Load(0, 1, 3, tasks)) == {0: 0, 1: 1, 2: 0}
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 30)), min_size=1, max_size=6))
+def test_on_one_core_as_many_tasks_are_in_time_as_can_be(cases: list[tuple[int, int]]) -> None:
+    """Followed to the end, the plan keeps what it promises, and no order of any subset does better."""
+    left = {n: Task(n, Latencies([{1: cycles}]), deadline=deadline) for n, (cycles, deadline) in enumerate(cases)}
+    best = max(
+        sum(end <= left[n].deadline for n, end in zip(order, accumulate(cases[n][0] for n in order), strict=True))  # type: ignore[operator]
+        for order in permutations(range(len(cases)))
+    )
+    now = in_time = 0
+    while left:
+        answer = deadlines(Load(now, 1, 6, tuple(left.values())))
+        (chosen,) = (number for number, count in answer.items() if count)
+        now += cases[chosen][0]
+        in_time += now <= cases[chosen][1]
+        del left[chosen]
+    assert in_time == best
 
 
 def test_a_task_that_is_late_anyway_waits_for_those_that_can_be_in_time() -> None:

@@ -1,0 +1,193 @@
+"""Mixed networks with deadlines, arriving at random: our policy, static partitions, time sharing, and a bound.
+
+Every schedule gets the same tasks. Deadlines are those of MLPerf's server scenario at 300 MHz: 15 ms for a classifier,
+100 ms for a detector. There is no int8 detector among our networks: the convolutions of VGG-16, the backbone of SSD300,
+stand for one. Who is left out of what, and what costs what: `benchmarks.mix`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+from typing import Any
+
+from benchmarks.cache import BENCHES
+from benchmarks.latency_tables import LatencyTable, Report, latency_table
+from benchmarks.mix.bound import most_in_time
+from benchmarks.mix.elastic import ElasticPool
+from benchmarks.mix.fleet import FleetError, run_fleet, workers
+from benchmarks.mix.metrics import Finished, equal_fairness, fairness, sla_satisfaction, summary, tail_latency
+from benchmarks.mix.servers import earliest_deadline, first_come, run_partition, run_preemptive
+from benchmarks.mix.tasks import CLOCK_HERTZ, MixTask, TaskKind, poisson_tasks
+from hypervisor.policies import POLICIES
+from isa.configuration import NAMED_POOLS, PoolConfig
+from scripts.benches import plots
+from scripts.benches.page import note
+from scripts.commands.reporting import InputError, fraction_progress
+
+DETECTOR, DETECTOR_NETWORK = "detector", "vgg16"
+"""The stand-in for a detector: this network without its fully-connected layers."""
+KINDS = (
+    TaskKind("resnet50", 15, 0.4),
+    TaskKind("inception_v1", 15, 0.4),
+    TaskKind(DETECTOR, 100, 0.2),
+)
+CORE_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Numbers of cores that our tables have; the bound is for these, too."""
+LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
+TASKS, SEEDS = 50, 10
+FLEET_TASKS, FLEET_POOLS, FLEET_LOAD = 10_000, 64, 0.9
+BASELINE = "single"
+SINGLE = "single, preemptive"
+
+Schedules = dict[str, list[list[Finished]]]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What all schedules share: the pool, tables of the pool and of `single`, cycles alone on the whole pool."""
+
+    config: PoolConfig
+    tables: Mapping[str, LatencyTable]
+    single: Mapping[str, LatencyTable]
+    isolated: Mapping[str, int]
+
+
+def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """One row for each load and schedule: `SEEDS` times `TASKS` tasks."""
+    if names:
+        raise InputError(f"--network {names[0]}: the bench 'mix' has networks of its own")
+    with fraction_progress("mix") as progress:
+        mix = tables(config, progress)
+        rows: list[dict[str, Any]] = []
+        for number, load in enumerate(LOADS):
+            progress(number / len(LOADS), f"load {load}")
+            workloads = [poisson_tasks(KINDS, mix.isolated, load, TASKS, seed) for seed in range(SEEDS)]
+            rows += rows_of(mix, workloads, load)
+    plots.mix(rows, BENCHES / f"mix-{config.name}.png")
+    note(
+        "Times: latencies of layers from the exact timing model, which tests/backends compare with the RTL cycle by "
+        "cycle; costs of switching from hypervisor.switch, measured on the RTL of pool small; schedules simulated "
+        "from these. No figure of this table was measured on the RTL itself."
+    )
+    note(
+        "detector: the convolutions of VGG-16 (backbone of SSD300) stand for a detector. static: the best of all "
+        "partitions of the pool into parts of the sizes in the table, chosen for each load afterwards. Switching costs "
+        "single, static and 'pool, preemptive' nothing; it costs elastic what it costs."
+    )
+    return rows
+
+
+def measure_fleet(
+    config: PoolConfig, tasks: int, pools: int, scheduler: str | None, seed: int, load: float = FLEET_LOAD
+) -> list[dict[str, Any]]:
+    """One row: a fleet under our policy, simulated by the workers at `scheduler` or by processes of this machine."""
+    with fraction_progress("mix") as progress:
+        mix = tables(config, progress)
+        workload = poisson_tasks(KINDS, mix.isolated, load, tasks, seed, pools)
+        try:
+            with workers(scheduler, min(pools, os.cpu_count() or 1)) as client:
+                finished, switches = run_fleet(
+                    client, config, mix.tables, "deadlines", mix.isolated, workload, pools, progress
+                )
+        except FleetError as problem:
+            raise InputError(f"--scheduler: {problem}") from None
+    last = max(each.end for each in finished)
+    row: dict[str, Any] = {"schedule": "elastic", "load": load, "pools": pools, "tasks": len(finished), "seed": seed}
+    row |= {"simulated seconds": round(last / CLOCK_HERTZ, 4), "switches": switches}
+    return [row | _rounded(summary(finished)) | _tails(finished)]
+
+
+def tables(config: PoolConfig, report: Report) -> Mix:
+    """Latency tables of all networks of the mix on the pool and on `single`."""
+    counts = tuple(count for count in CORE_COUNTS if count <= config.cores)
+    baseline = NAMED_POOLS[BASELINE]
+    found, single = {}, {}
+    for kind in KINDS:
+        name = DETECTOR_NETWORK if kind.network == DETECTOR else kind.network
+        for pool, into, own in ((config, found, counts), (baseline, single, (1,))):
+            table = latency_table(name, pool, own, report)
+            into[kind.network] = without_classifier(table) if kind.network == DETECTOR else table
+    isolated = {name: table.cycles(counts[-1]) for name, table in found.items()}
+    return Mix(config, found, single, isolated)
+
+
+def without_classifier(table: LatencyTable) -> LatencyTable:
+    """A network's layers before its first fully-connected one, which is the part of it that a program can end with."""
+    end = next(number for number, name in enumerate(table.names) if "Gemm" in name)
+    return replace(table, network=DETECTOR, names=table.names[:end], layers=table.layers[:end])
+
+
+def partitions(config: PoolConfig, sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every way to cut a pool into at most eight parts of these sizes that uses all cores."""
+    return [
+        parts
+        for number in range(1, 9)
+        for parts in combinations_with_replacement(sorted(sizes), number)
+        if sum(parts) == config.cores
+    ]
+
+
+def schedules_of(mix: Mix, tasks: Sequence[MixTask]) -> dict[str, list[Finished]]:
+    """Every schedule but the static partitions, for one workload."""
+    own, single, isolated = mix.tables, mix.single, mix.isolated
+
+    def elastic(policy: str) -> list[Finished]:
+        return ElasticPool(mix.config, own, POLICIES[policy], isolated).run(tasks).finished
+
+    return {
+        "elastic": elastic("deadlines"),
+        "elastic, throughput": elastic("throughput"),
+        "elastic, fairness": elastic("fairness"),
+        "static, one core each": run_partition(tasks, own, [1] * mix.config.cores, isolated, earliest_deadline),
+        "single, in order": run_partition(tasks, single, [1], isolated, first_come),
+        SINGLE: run_preemptive(tasks, single, 1, isolated, earliest_deadline),
+        "pool, preemptive": run_preemptive(tasks, own, mix.config.cores, isolated, earliest_deadline),
+    }
+
+
+def rows_of(mix: Mix, workloads: Sequence[Sequence[MixTask]], load: float) -> list[dict[str, Any]]:
+    """The rows of one load."""
+    runs: Schedules = {}
+    for tasks in workloads:
+        for name, finished in schedules_of(mix, tasks).items():
+            runs.setdefault(name, []).append(finished)
+    name, best = best_partition(mix, workloads)
+    runs[name] = best
+    total = sum(map(len, workloads))
+    bound = sum(most_in_time(tasks, mix.tables, mix.config.cores) for tasks in workloads) / total
+    rows = [_row(load, schedule, finished, bound) for schedule, finished in runs.items()]
+    empty = dict.fromkeys(rows[0])
+    return [*rows, empty | {"load": load, "schedule": "clairvoyant bound", "SLA": round(bound, 4), "SLA / bound": 1.0}]
+
+
+def best_partition(mix: Mix, workloads: Sequence[Sequence[MixTask]]) -> tuple[str, list[list[Finished]]]:
+    """The static partition with most tasks in time over all workloads: its name and its runs."""
+    sizes = [count for count in (1, 2, 4, 8) if count < mix.config.cores]
+    tried = []
+    for parts in partitions(mix.config, sizes):
+        runs = [run_partition(tasks, mix.tables, parts, mix.isolated, earliest_deadline) for tasks in workloads]
+        tried.append((sum(map(sla_satisfaction, runs)), parts, runs))
+    _, parts, runs = max(tried, key=lambda each: each[:2])
+    return "static: " + " + ".join(map(str, sorted(parts, reverse=True))), runs
+
+
+def _row(load: float, schedule: str, runs: Sequence[Sequence[Finished]], bound: float) -> dict[str, Any]:
+    """All tasks together; the fairness of a workload is that of its tasks, so there the mean over workloads."""
+    everyone = [each for finished in runs for each in finished]
+    figures = dict(summary(everyone))
+    figures["fairness"] = sum(map(fairness, runs)) / len(runs)
+    figures["fairness, equal"] = sum(map(equal_fairness, runs)) / len(runs)
+    row = {"schedule": schedule, "load": load} | _rounded(figures)
+    return row | {"SLA / bound": round(figures["SLA"] / bound, 4)} | _tails(everyone)
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _tails(finished: Sequence[Finished]) -> dict[str, float]:
+    """Tail latency by network, in milliseconds at 300 MHz."""
+    return {f"p99 ms {name}": round(cycles / CLOCK_HERTZ * 1e3, 3) for name, cycles in tail_latency(finished).items()}
