@@ -71,6 +71,11 @@ class TimedRun:
     end: int
     barriers: tuple[int, ...]
 
+    def clipped(self, first: int, end: int) -> tuple[int, int] | None:
+        """Cycles first..end-1 up to the pause of the program, if it was paused; None for nothing."""
+        end = end if self.run.end_layer is None else min(end, self.end)
+        return (first, end) if first < end else None
+
 
 def time_runs(config: PoolConfig, runs: Iterable[ProgramRun]) -> list[TimedRun]:
     """The timing of programs. Raises TimingError for one that does not come to its end."""
@@ -97,18 +102,24 @@ def time_runs(config: PoolConfig, runs: Iterable[ProgramRun]) -> list[TimedRun]:
 def check_activity(runs: Sequence[TimedRun], measured: Sequence[ActivityInterval]) -> None:
     """Compare what a machine measured with the timing model, cycle by cycle. Raises TraceError where they differ.
 
-    For runs that came to their END: what a paused program had in flight is not compared.
+    Of a program that was paused, the part until then: what its cores had in flight is not compared.
     """
-    if any(timed.run.end_layer is not None for timed in runs):
-        return
+    by_core: dict[int, list[TimedRun]] = defaultdict(list)
+    for timed in sorted(runs, key=lambda each: each.run.start):
+        for core in timed.run.cores:
+            by_core[core].append(timed)
     expected: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     found: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for timed in runs:
         for item in timed.timing.activity:
-            track = timed.run.cores[item.core], item.engine - Engine.LOAD
-            expected[track].append((item.first + timed.run.start, item.end + timed.run.start))
+            span = timed.clipped(item.first + timed.run.start, item.end + timed.run.start)
+            if span is not None:
+                expected[timed.run.cores[item.core], item.engine - Engine.LOAD].append(span)
     for interval in measured:
-        found[interval.core, interval.engine].append((interval.first, interval.end))
+        before = [timed for timed in by_core[interval.core] if timed.run.start <= interval.first]
+        span = before[-1].clipped(interval.first, interval.end) if before else (interval.first, interval.end)
+        if span is not None:
+            found[interval.core, interval.engine].append(span)
     for core, engine in sorted({*expected, *found}):
         ours, theirs = sorted(expected[core, engine]), sorted(found[core, engine])
         if ours != theirs:

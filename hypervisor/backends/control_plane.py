@@ -52,13 +52,17 @@ ProgramRunner = Callable[[int, int, int, int, list[int]], Run]
 
 @dataclass
 class CoreEntry:
-    """Ownership of one physical core; `until` is the cycle in which its timer runs out, `grants` counts GRANTs."""
+    """Ownership of one physical core; `until` is the cycle in which its timer runs out, `grants` counts GRANTs.
+
+    `revoked` is the cycle of the last REVOKE, 0 before the first.
+    """
 
     state: CoreState = CoreState.SCRUBBING
     owner: int = 0
     virtual: int = 0
     until: int = 0
     grants: int = 0
+    revoked: int = 0
 
 
 @dataclass
@@ -313,6 +317,7 @@ class ControlPlane:
         if entry.state is not CoreState.HELD:
             return Result.WRONG_CORE_STATE
         entry.state, entry.until = CoreState.DRAINING, self.cycle + self.config.drain_cycles
+        entry.revoked = self.cycle
         return Result.ACCEPTED
 
     def _start(self, context: Context) -> Result:

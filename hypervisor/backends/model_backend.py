@@ -7,6 +7,7 @@ in memory when simulated time gets there. So a host that looks in between sees w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,8 @@ class ModelPort:
         self._beats = np.zeros((config.memory_beats, config.beat_bytes), np.uint8)
         self._control = ControlPlane(config, self._run, self._zero_window)
         self._activity: list[ActivityInterval] = []
+        self._began: dict[int, int] = {}
+        """When the last program began that a core had a part in."""
         self._machines: dict[int, tuple[list[tuple[int, int]], Machine]] = {}
 
     @property
@@ -138,8 +141,24 @@ class ModelPort:
         self._beats[beat] = data
 
     def activity(self) -> list[ActivityInterval]:
-        """See PoolPort."""
+        """See PoolPort. What a paused program had loaded ahead when its cores were revoked is an estimate."""
+        self._cut_revoked()
         return sorted(self._activity, key=lambda item: (item.core, item.engine, item.first))
+
+    def _cut_revoked(self) -> None:
+        """Programs are timed to their end when they start: what lies behind a REVOKE has not happened."""
+        ends = {
+            core: entry.revoked
+            for core, entry in enumerate(self._control.cores)
+            if entry.revoked > self._began.get(core, 0)
+        }
+        if ends:
+            cut = (
+                replace(item, end=min(item.end, ends.get(item.core, item.end)))
+                for item in self._activity
+                if item.first < ends.get(item.core, item.end)
+            )
+            self._activity = list(cut)
 
     def _zero_window(self, base: int, beats: int) -> None:
         self._beats[base : base + beats] = 0
@@ -158,6 +177,8 @@ class ModelPort:
             timing = estimate_run(result.barriers, result.outcome is Outcome.FAULT)
         self._timings_are_exact &= timing.is_exact
         began = self._control.tenants[tenant].began
+        self._cut_revoked()
+        self._began |= dict.fromkeys(cores, began)
         self._activity += [
             ActivityInterval(item.core, item.engine, item.first + began, item.end + began) for item in timing.activity
         ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from hypervisor.machines import open_port
 from hypervisor.run import Job, RunResult
 from isa.configuration import PoolConfig
 from scripts.commands.reporting import (
     InputError,
     backend_option,
     chosen_backend,
+    cycle_progress,
     json_option,
     messages,
     pool_option,
@@ -21,6 +24,10 @@ from scripts.commands.reporting import (
     replacing,
 )
 from scripts.commands.running import input_option, load_requests, make_jobs, packages_argument, pool_of, run_jobs
+
+if TYPE_CHECKING:
+    from hypervisor.trace_file import Mark, TimedRun
+    from hypervisor.trace_run import Resize
 
 PICTURES = (".svg", ".png", ".pdf")
 TRACES = (".pftrace", ".pftrace.gz")
@@ -35,6 +42,13 @@ TRACES = (".pftrace", ".pftrace.gz")
     type=click.Path(path_type=Path),
     help="A trace: .pftrace, .pftrace.gz; or a picture: .svg, .png, .pdf.",
 )
+@click.option(
+    "--resize",
+    "resizes",
+    multiple=True,
+    metavar="LAYER:CORES",
+    help="From this layer on the first network holds so many cores (may be repeated; traces only).",
+)
 @input_option
 @pool_option(default=None)
 @backend_option
@@ -42,6 +56,7 @@ TRACES = (".pftrace", ".pftrace.gz")
 def trace(
     packages: tuple[str, ...],
     output: Path,
+    resizes: tuple[str, ...],
     inputs: tuple[str, ...],
     pool: PoolConfig | None,
     backend: str | None,
@@ -50,7 +65,7 @@ def trace(
     """Run compiled networks as `tenure run` does, and write down what the cores did.
 
     A trace (.pftrace) opens in https://ui.perfetto.dev: cores as tracks, instructions as slices, tenants as colours,
-    layers as marks; 1 ns there is 1 cycle. A picture shows when each engine was busy.
+    layers and switches as marks; 1 ns there is 1 cycle. A picture shows when each engine was busy.
     """
     if not output.name.endswith(PICTURES + TRACES):
         raise InputError(f"--output {output}: the name must end in {', '.join(TRACES + PICTURES)}")
@@ -60,6 +75,8 @@ def trace(
     pool = pool_of(requests, pool)
     backend = chosen_backend(backend, pool)
     jobs = make_jobs(requests, inputs, pool)
+    if resizes:
+        return _trace_resized(output, pool, backend, jobs, resizes, as_json)
     result = run_jobs(jobs, pool, backend, capture=False, alone=False)
     faults = [job_result.fault for job_result in result.jobs]
     answer = {"pool": pool.name, "backend": backend, "cycles": result.cycles}
@@ -95,7 +112,7 @@ def _draw(file: BinaryIO, output: Path, jobs: list[Job], result: RunResult) -> N
 
 def _write_trace(file: BinaryIO, output: Path, pool: PoolConfig, jobs: list[Job], result: RunResult) -> int:
     """The trace of all programs that ran, once it is certain that the machine did what the timing model says."""
-    from hypervisor.trace_file import ProgramRun, check_activity, time_runs, write_trace
+    from hypervisor.trace_file import ProgramRun, check_activity, time_runs
 
     runs = []
     for tenant, job, job_result in zip(_tenants(jobs), jobs, result.jobs, strict=True):
@@ -104,7 +121,53 @@ def _write_trace(file: BinaryIO, output: Path, pool: PoolConfig, jobs: list[Job]
             runs.append(ProgramRun(tenant, job.package, job.cores, start, first_layer))
     timed = time_runs(pool, runs)
     check_activity(timed, result.activity)
+    return _write(file, output, timed)
+
+
+def _write(file: BinaryIO, output: Path, timed: Sequence[TimedRun], marks: Sequence[Mark] = ()) -> int:
+    from hypervisor.trace_file import write_trace
+
     if output.suffix != ".gz":
-        return write_trace(file, timed)
+        return write_trace(file, timed, marks)
     with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed:
-        return write_trace(packed, timed)
+        return write_trace(packed, timed, marks)
+
+
+def _trace_resized(
+    output: Path, pool: PoolConfig, backend: str, jobs: list[Job], resizes: Sequence[str], as_json: bool
+) -> int:
+    """One image of each network, the first one resized, as a trace."""
+    from hypervisor.trace_file import check_activity, time_runs
+    from hypervisor.trace_run import run_with_resizes
+
+    if not output.name.endswith(TRACES):
+        raise InputError(f"--output {output}: with --resize the name must end in {', '.join(TRACES)}")
+    changes = [_resize(text) for text in resizes]
+    with cycle_progress(f"{backend}: building pool {pool.name}", f"{backend}: pool {pool.name}") as progress:
+        port = open_port(backend, pool, progress)
+        try:
+            traced = run_with_resizes(port, jobs, _tenants(jobs), changes)
+            activity, cycles = port.activity(), port.cycle
+        finally:
+            port.close()
+    if traced.fault:
+        raise InputError(f"no trace: {traced.fault}")
+    timed = time_runs(pool, traced.runs)
+    check_activity(timed, activity)
+    with replacing(output) as file:
+        events = _write(file, output, timed, traced.marks)
+    if as_json:
+        answer = {"pool": pool.name, "backend": backend, "cycles": cycles, "trace": str(output), "events": events}
+        print_json(answer | {"switches": len(changes)})
+    else:
+        messages.print(f"{output}: {cycles:,} cycles of pool {pool.name}, {len(changes)} switches", highlight=False)
+    return 0
+
+
+def _resize(text: str) -> Resize:
+    from hypervisor.trace_run import Resize
+
+    layer, _, cores = text.partition(":")
+    if not (layer.isdigit() and cores.isdigit() and int(cores)):
+        raise InputError(f"--resize {text}: give LAYER:CORES, two numbers, at least one core")
+    return Resize(int(layer), int(cores))

@@ -160,3 +160,14 @@ def test_a_machine_that_was_busy_in_other_cycles_is_found_out(runs: list[TimedRu
         check_activity(complete, activity)
     with pytest.raises(TraceError, match="disagree"):
         check_activity(complete, measured(complete)[:-1])
+
+
+def test_of_a_paused_program_only_the_part_until_then_is_compared(runs: list[TimedRun]) -> None:
+    activity = measured(runs)
+    check_activity(runs, activity)
+    later = [index for index, item in enumerate(activity) if item.core == 0 and item.first > runs[0].end]
+    assert later, "the timing model went on to the end"
+    check_activity(runs, [item for index, item in enumerate(activity) if index not in later])
+    earlier = next(index for index, item in enumerate(activity) if item.core == 0 and item.end < runs[0].end)
+    with pytest.raises(TraceError, match="core 0"):
+        check_activity(runs, activity[:earlier] + activity[earlier + 1 :])

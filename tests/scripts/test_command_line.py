@@ -126,6 +126,26 @@ def test_a_trace_names_all_cores_and_fits_what_the_machine_measured(
     assert gzip.decompress(again.read_bytes()) == trace.read_bytes()
 
 
+@pytest.mark.parametrize("backend", ["model", "pyrtl"])
+def test_a_trace_shows_a_network_go_on_with_other_cores(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str
+) -> None:
+    trace = tmp_path / "switch.pftrace"
+    resizes = ["--resize", "2:2", "--resize", "4:1"]
+    result = answer(capsys, "trace", f"{package}:1", f"{package}:1", *resizes, "-o", trace, "--backend", backend)
+    assert result["switches"] == 2
+    events = [packet.track_event.name for packet in Trace.FromString(trace.read_bytes()).packet]
+    for name in (
+        "PAUSED before layer 2",
+        "START at layer 2 on 2 cores",
+        "PAUSED before layer 4",
+        "START at layer 4 on 1 core",
+    ):
+        assert events.count(name) == 1
+    assert sum(name.startswith("switch: ") for name in events) == 2
+    assert events.count("END") == 2
+
+
 def test_verilog_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = answer(capsys, "export", "--pool", "tiny", "-o", tmp_path / "verilog")["files"]
     assert isinstance(files, dict)
@@ -148,6 +168,7 @@ def test_verilog_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["run"], "Missing argument"),
         (["run", "x.ifp", "--backend", "abacus"], "'abacus' is not one of"),
         (["trace", "x.ifp", "-o", "picture.doc"], "must end in"),
+        (["trace", "x.ifp", "-o", "x.pftrace", "--resize", "2"], "x.ifp: there is no such file"),
         (["bench", "nothing"], "'nothing' is not"),
         (["fly"], "No such command 'fly'"),
     ],
