@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -44,16 +44,23 @@ def earliest_deadline(now: int, task: MixTask, left: int) -> tuple[float, ...]:
 
 
 def run_partition(
-    tasks: Sequence[MixTask], tables: Tables, parts: Sequence[int], isolated: Mapping[str, int], order: Order
+    tasks: Sequence[MixTask],
+    tables: Tables,
+    parts: Sequence[int],
+    isolated: Mapping[str, int],
+    order: Order,
+    homes: Mapping[str, Collection[int]] | None = None,
 ) -> list[Finished]:
     """A pool cut into parts of so many cores each; a task runs on one part from its start to its end.
 
-    Whenever parts are free, the first task in `order` gets the smallest free part on which it is in time, or the
-    largest one if there is none.
+    Whenever parts are free, the first task in `order` that may use one of them gets the smallest on which it is in
+    time, or the largest one if there is none. `homes`: the parts that a network may use, as indices of `parts`; others
+    use all.
     """
     cycles = {name: {count: table.cycles(count) for count in set(parts)} for name, table in tables.items()}
-    fastest = {name: min(own.values()) for name, own in cycles.items()}
-    free = sorted(parts)
+    usable = {name: sorted((homes or {}).get(name, range(len(parts))), key=parts.__getitem__) for name in tables}
+    fastest = {name: min(cycles[name][parts[index]] for index in usable[name]) for name in tables}
+    free = set(range(len(parts)))
     waiting: list[MixTask] = []
     running: list[tuple[int, int, int]] = []
     by_number = {task.number: task for task in tasks}
@@ -61,26 +68,23 @@ def run_partition(
     arrivals = sorted(tasks, key=lambda task: (task.arrival, task.number))
     upcoming = 0
     while upcoming < len(arrivals) or running:
-        now = min(
-            [arrivals[upcoming].arrival] if upcoming < len(arrivals) else [],
-            [running[0][0]] if running else [],
-            key=lambda times: times[0] if times else float("inf"),
-        )[0]
+        now = min([task.arrival for task in arrivals[upcoming : upcoming + 1]] + [end for end, _, _ in running[:1]])
         while running and running[0][0] == now:
             _, number, part = heapq.heappop(running)
-            task = by_number[number]
-            finished.append(Finished(task, now, isolated[task.network]))
-            free = sorted([*free, part])
+            finished.append(Finished(by_number[number], now, isolated[by_number[number].network]))
+            free.add(part)
         while upcoming < len(arrivals) and arrivals[upcoming].arrival == now:
             waiting.append(arrivals[upcoming])
             upcoming += 1
-        while free and waiting:
-            task = min(waiting, key=lambda each: order(now, each, fastest[each.network]))
-            waiting.remove(task)
-            own = cycles[task.network]
-            part = next((part for part in free if now + own[part] <= task.deadline), free[-1])
-            free.remove(part)
-            heapq.heappush(running, (now + own[part], task.number, part))
+        for task in sorted(waiting, key=lambda each: order(now, each, fastest[each.network])):
+            open_parts = [part for part in usable[task.network] if part in free]
+            if open_parts:
+                own = cycles[task.network]
+                in_time = (part for part in open_parts if now + own[parts[part]] <= task.deadline)
+                part = next(in_time, open_parts[-1])
+                waiting.remove(task)
+                free.remove(part)
+                heapq.heappush(running, (now + own[parts[part]], task.number, part))
     return sorted(finished, key=lambda each: each.task.number)
 
 

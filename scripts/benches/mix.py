@@ -8,7 +8,7 @@ stand for one. Who is left out of what, and what costs what: `benchmarks.mix`.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import Any
@@ -36,8 +36,10 @@ KINDS = (
 )
 CORE_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 """Numbers of cores that our tables have; the bound is for these, too."""
-LOADS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4)
+LOADS = (0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.7, 2.0)
 TASKS, SEEDS = 50, 10
+MOST_PARTS = 4
+"""Of a static partition: with more, the smallest ones serve nobody's deadline."""
 FLEET_TASKS, FLEET_POOLS, FLEET_LOAD = 10_000, 64, 0.9
 BASELINE = "single"
 SINGLE = "single, preemptive"
@@ -74,7 +76,8 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
     )
     note(
         "detector: the convolutions of VGG-16 (backbone of SSD300) stand for a detector. static: the best of all "
-        "partitions of the pool into parts of the sizes in the table, chosen for each load afterwards. Switching costs "
+        "partitions of the pool into two to four parts, with or without parts of their own for detectors, chosen for "
+        "each load afterwards. Switching costs "
         "single, static and 'pool, preemptive' nothing; it costs elastic what it costs."
     )
     return rows
@@ -120,14 +123,25 @@ def without_classifier(table: LatencyTable) -> LatencyTable:
     return replace(table, network=DETECTOR, names=table.names[:end], layers=table.layers[:end])
 
 
-def partitions(config: PoolConfig, sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Every way to cut a pool into at most eight parts of these sizes that uses all cores."""
-    return [
-        parts
-        for number in range(1, 9)
-        for parts in combinations_with_replacement(sorted(sizes), number)
-        if sum(parts) == config.cores
-    ]
+def partitions(config: PoolConfig) -> list[tuple[int, ...]]:
+    """Every way to cut a pool into two to `MOST_PARTS` parts of sizes in the tables that uses all cores, ascending."""
+    sizes = [count for count in CORE_COUNTS if count < config.cores]
+    cuts = (parts for number in range(2, MOST_PARTS + 1) for parts in combinations_with_replacement(sizes, number))
+    return [parts for parts in cuts if sum(parts) == config.cores]
+
+
+def homes_of(parts: Sequence[int]) -> Iterator[tuple[str, dict[str, range]]]:
+    """Who may use which parts: all use all; or detectors the smallest ones only, classifiers the others, or all."""
+    yield "", {}
+    for number in range(1, len(parts)):
+        home = {DETECTOR: range(number)}
+        yield f"; detectors on {_sum(parts[:number])}", home
+        others = {kind.network: range(number, len(parts)) for kind in KINDS if kind.network != DETECTOR}
+        yield f"; detectors alone on {_sum(parts[:number])}", home | others
+
+
+def _sum(parts: Sequence[int]) -> str:
+    return " + ".join(map(str, sorted(parts, reverse=True)))
 
 
 def schedules_of(mix: Mix, tasks: Sequence[MixTask]) -> dict[str, list[Finished]]:
@@ -154,24 +168,31 @@ def rows_of(mix: Mix, workloads: Sequence[Sequence[MixTask]], load: float) -> li
     for tasks in workloads:
         for name, finished in schedules_of(mix, tasks).items():
             runs.setdefault(name, []).append(finished)
-    name, best = best_partition(mix, workloads)
-    runs[name] = best
+    partition, runs["static"] = best_partition(mix, workloads)
     total = sum(map(len, workloads))
     bound = sum(most_in_time(tasks, mix.tables, mix.config.cores) for tasks in workloads) / total
     rows = [_row(load, schedule, finished, bound) for schedule, finished in runs.items()]
+    rows[-1]["parts"] = partition
     empty = dict.fromkeys(rows[0])
-    return [*rows, empty | {"load": load, "schedule": "clairvoyant bound", "SLA": round(bound, 4), "SLA / bound": 1.0}]
+    return [
+        *rows,
+        empty
+        | {"load": load, "schedule": "clairvoyant bound", "SLA": round(bound, 4), "SLA / bound": 1.0, "parts": ""},
+    ]
 
 
 def best_partition(mix: Mix, workloads: Sequence[Sequence[MixTask]]) -> tuple[str, list[list[Finished]]]:
     """The static partition with most tasks in time over all workloads: its name and its runs."""
-    sizes = [count for count in (1, 2, 4, 8) if count < mix.config.cores]
-    tried = []
-    for parts in partitions(mix.config, sizes):
-        runs = [run_partition(tasks, mix.tables, parts, mix.isolated, earliest_deadline) for tasks in workloads]
-        tried.append((sum(map(sla_satisfaction, runs)), parts, runs))
-    _, parts, runs = max(tried, key=lambda each: each[:2])
-    return "static: " + " + ".join(map(str, sorted(parts, reverse=True))), runs
+    best: tuple[float, str, list[list[Finished]]] = (-1.0, "", [])
+    for parts in partitions(mix.config):
+        for who, homes in homes_of(parts):
+            runs = [
+                run_partition(tasks, mix.tables, parts, mix.isolated, earliest_deadline, homes) for tasks in workloads
+            ]
+            in_time = sum(map(sla_satisfaction, runs))
+            if in_time > best[0]:
+                best = in_time, f"{_sum(parts)}{who}", runs
+    return best[1:]
 
 
 def _row(load: float, schedule: str, runs: Sequence[Sequence[Finished]], bound: float) -> dict[str, Any]:
@@ -181,7 +202,7 @@ def _row(load: float, schedule: str, runs: Sequence[Sequence[Finished]], bound: 
     figures["fairness"] = sum(map(fairness, runs)) / len(runs)
     figures["fairness, equal"] = sum(map(equal_fairness, runs)) / len(runs)
     row = {"schedule": schedule, "load": load} | _rounded(figures)
-    return row | {"SLA / bound": round(figures["SLA"] / bound, 4)} | _tails(everyone)
+    return row | {"SLA / bound": round(figures["SLA"] / bound, 4)} | _tails(everyone) | {"parts": ""}
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:

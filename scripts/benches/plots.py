@@ -104,7 +104,7 @@ def mix(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     columns = ("SLA", "STP / tasks", "ANTT", "p99 / deadline", "fairness, equal", "fairness")
     for axes, column in zip(figure.subplots(2, 3).flat, columns, strict=True):
         for schedule, (colour, marker, line) in MIX_STYLES.items():
-            own = [row for row in rows if row["schedule"].split(":")[0] == schedule and row[column] is not None]
+            own = [row for row in rows if row["schedule"] == schedule and row[column] is not None]
             if own:
                 loads = [row["load"] for row in own]
                 values = [row[column] for row in own]

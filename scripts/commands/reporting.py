@@ -25,7 +25,9 @@ LARGEST_PYRTL_POOL = 1024
 
 REFRESH_SECONDS = 0.1
 """Time between two updates of a bar."""
-PLAIN_WIDTH = 120
+FIRST_COLUMN_WIDTH = 22
+"""Columns that the first column of a table keeps at least, if it needs them."""
+PLAIN_WIDTH = 180
 """Columns of a table that does not go to a terminal."""
 
 messages = Console(stderr=True, soft_wrap=True)
@@ -79,9 +81,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         heading = column.replace("_", " ")
-        table.add_column(
-            heading, justify="left" if index == 0 else "right", overflow="ellipsis" if index == 0 else "fold"
-        )
+        if index == 0:
+            longest = max((len(shown(row[0])) for row in rows), default=0)
+            table.add_column(heading, justify="left", overflow="ellipsis", min_width=min(longest, FIRST_COLUMN_WIDTH))
+        else:
+            table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         table.add_row(*[shown(value) for value in row])
     console = Console()

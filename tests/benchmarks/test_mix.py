@@ -120,6 +120,13 @@ def test_a_partition_gives_a_task_the_smallest_part_on_which_it_is_in_time() -> 
     assert ends(finished) == [120, 60, 100]
 
 
+def test_a_task_stays_on_the_parts_of_its_network() -> None:
+    tables = {"net": table("net", {1: 100, 2: 60}), "short": table("short", {1: 20, 2: 10})}
+    tasks = [task(0, 0, 1000), task(1, 0, 1000), task(2, 30, 1000, "short")]
+    homes = {"net": [1], "short": [0]}
+    assert ends(run_partition(tasks, tables, [1, 2], {"net": 60, "short": 10}, first_come, homes)) == [60, 120, 50]
+
+
 # --- our pool --------------------------------------------------------------------------------------------------------
 
 TWO_LAYERS = {
