@@ -135,17 +135,19 @@ class Hypervisor:
             self._free_cores.remove(core)
             tenant.cores.append(core)
 
-    def revoke(self, tenant: Tenant) -> None:
-        """Take all cores from a tenant; returns when they are drained, scrubbed and free."""
-        for core in tenant.cores:
+    def revoke(self, *tenants: Tenant) -> None:
+        """Take all cores from tenants at the same time; returns when they are drained, scrubbed and free."""
+        cores = [core for tenant in tenants for core in tenant.cores]
+        for core in cores:
             self._command(Command.REVOKE, {Register.ARGUMENT_CORE: core})
         limit = self.config.drain_cycles + self.config.scrub_cycles + 2 * self.config.period_cycles
-        for core in tenant.cores:
+        for core in cores:
             self._wait_for(
                 [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)], CoreState.FREE, limit, f"core {core}"
             )
-        self._free_cores |= set(tenant.cores)
-        tenant.cores.clear()
+        self._free_cores |= set(cores)
+        for tenant in tenants:
+            tenant.cores.clear()
 
     @property
     def free_cores(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from benchmarks.experiments.private import Curve
 from benchmarks.measurement import Measurement
 from isa.configuration import PoolConfig
 from scripts.benches import page
@@ -120,6 +121,41 @@ def mix(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set_ylim(0, 1.02)
             handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def isolation(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A bar for each tenant of each split: its cycles beside the others, with those alone as a line across it."""
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        axes.bar(place, row["RTL together"], color="#2b6cb0", label="together, RTL" if place == 0 else None)
+        alone = row["model alone"]
+        axes.plot(
+            [place - 0.4, place + 0.4], [alone, alone], color="black", label="alone, model" if place == 0 else None
+        )
+        axes.text(place, row["RTL together"], f"{row['deviation']}", ha="center", va="bottom")
+    names = [f"{row['network']}\n{row['split']}\n{row['cores']} cores" for row in rows]
+    axes.set_xticks(range(len(rows)), names, fontsize="x-small", rotation=45, ha="right")
+    axes.set_ylabel("cycles; above the bars: deviation")
+    axes.legend()
+    _save(figure, path)
+
+
+def private(curves: Sequence[Curve], path: Path) -> None:
+    """Throughput of the virtualised pool against both baselines, by the number of tasks, a line for each workload."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    against_single, against_static = figure.subplots(1, 2)
+    for each in curves:
+        tasks = [point.tasks for point in each.points]
+        against_single.plot(tasks, [point.against_single for point in each.points], marker="o", label=each.workload)
+        against_static.plot(tasks, [point.against_static for point in each.points], marker="o", label=each.workload)
+    for axes, name in ((against_single, "one core, time-shared"), (against_static, "one core for each task")):
+        axes.axhline(1, color="black", linestyle=":")
+        axes.set_xlabel("tasks")
+        axes.set_ylabel(f"throughput / that of {name}")
+        axes.set_ylim(bottom=0)
+    against_static.legend()
     _save(figure, path)
 
 

@@ -80,6 +80,18 @@ def _recompile(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     return measure(config, networks)
 
 
+def _isolation(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
+    from scripts.benches.isolation import measure
+
+    return measure(config, networks)
+
+
+def _private(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
+    from scripts.benches.private import measure
+
+    return measure(config, networks)
+
+
 BENCHES: dict[str, Bench] = {
     "simulators": Bench("how many cycles a second each backend simulates, and how long it takes to build", _simulators),
     "networks": Bench("cycles and utilisation of the paper's networks on all cores", _networks, "paper"),
@@ -87,6 +99,10 @@ BENCHES: dict[str, Bench] = {
     "accuracy": Bench("classes and logits of a trained network, EfficientNet-Lite0", _accuracy, "paper"),
     "recompile": Bench("time and bytes of a re-compilation for other cores or a later layer", _recompile, "paper"),
     "mix": Bench("mixed networks with deadlines: our policy, partitions, time sharing, and a bound", _mix, "paper"),
+    "isolation": Bench("a tenant's cycles beside neighbours, hostile ones too, against alone", _isolation, "paper"),
+    "private": Bench(
+        "1 to 16 tasks on a shared pool against one core and against one core per task", _private, "paper"
+    ),
     "scaling": Bench("throughput of a network against the number of cores", _scaling, "paper"),
 }
 """Every bench, by name."""

@@ -1,0 +1,76 @@
+"""What one image of a network takes on a share of a pool, from the exact timing model.
+
+A pool of M cores holds M // s tenants of s cores each. Their cores are interleaved on the wheel, so that every tenant's
+turns are spread evenly. Tenants of equal shares differ by as many cycles as their first cores lie apart on the wheel (a
+cycle for each position); what is timed is the last of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.cache import remembered, sources_digest
+from benchmarks.networks import BuiltNetwork
+from compiler.compile import compile_model
+from compiler.latencies import time_stage
+from compiler.package import Package
+from isa.configuration import PoolConfig
+
+Report = Callable[[float, str], None]
+EXACT_SOURCES = ("isa/*.py", "compiler/*.py", "benchmarks/experiments/shares.py")
+
+
+def interleaved(config: PoolConfig, cores: int, tenant: int) -> tuple[int, ...]:
+    """The physical cores of tenant `tenant`, 0 .. config.cores // cores - 1, when all hold `cores` cores.
+
+    Raises ValueError for a tenant or a number of cores that the pool has no room for.
+    """
+    if not 1 <= cores <= config.cores or not 0 <= tenant < config.cores // cores:
+        raise ValueError(f"{config.cores} cores have no room for tenant {tenant} with {cores} cores")
+    tenants = config.cores // cores
+    return tuple((tenant + place * tenants) * config.cores // (tenants * cores) for place in range(cores))
+
+
+def useful_shares(cores: int) -> tuple[int, ...]:
+    """The largest equal share for every number of tenants, ascending: for 16 cores 1, 2, 3, 4, 5, 8, 16."""
+    return tuple(sorted({cores // tenants for tenants in range(1, cores + 1)}))
+
+
+def share_cycles(
+    network: BuiltNetwork, config: PoolConfig, shares: Sequence[int], report: Report = lambda fraction, what: None
+) -> dict[int, int]:
+    """Cycles of one image from START to END retired, by number of cores; kept by content, a share at a time.
+
+    All shares are those of one package, since where a frame lies decides on which channel it is fetched first. Networks
+    with several stages (layers on the host in between) count as one: the host's time is not in them.
+    """
+    compiled: list[Package] = []
+
+    def cycles(cores: int) -> dict[str, Any]:
+        if not compiled:
+            compiled.append(elastic_package(network, config, shares, report))
+        (package,) = compiled
+        window = package.window()
+        physical = interleaved(config, cores, config.cores // cores - 1)
+        return {"cycles": sum(time_stage(package, stage, physical, config, window).cycles for stage in package.stages)}
+
+    sizes = sorted(dataclasses.asdict(config).items())
+    done: dict[int, int] = {}
+    for cores in shares:
+        report(len(done) / len(shares), f"{network.name}: timing {cores} of {config.cores} cores")
+        key = (network.digest, sizes, tuple(shares), cores, sources_digest(*EXACT_SOURCES))
+        kind = f"share-{network.name}-{config.name}-{cores}"
+        done[cores] = int(remembered(kind, key, lambda cores=cores: cycles(cores))["cycles"])  # type: ignore[misc]
+    return done
+
+
+def elastic_package(network: BuiltNetwork, config: PoolConfig, shares: Sequence[int], report: Report) -> Package:
+    """The package of a network with frames for these numbers of cores."""
+    return compile_model(
+        network.path,
+        config,
+        sorted(shares),
+        progress=lambda fraction, what: report(fraction, f"{network.name}: {what}"),
+    )
