@@ -87,6 +87,86 @@ REGISTERS: tuple[RegisterDescription, ...] = (
 """Every control register, in the order of its address."""
 
 
+class AxiRegister(IntEnum):
+    """Addresses of the registers that the AXI adapter adds to those of the pool.
+
+    They answer in every state, even when the pool's clock is stopped for good.
+    """
+
+    STATUS = 32
+    RESET = 33
+    LATE = 34
+    PATIENCE = 35
+    QUARANTINE = 36
+    ENDED = 37
+    INTERRUPT_ENABLE = 38
+    INTERRUPTS = 39
+
+
+AXI_ADDRESS_BITS = 8
+"""Byte address on the AXI4-Lite port: four times a register's address."""
+AXI_PATIENCE = 1 << 20
+"""Value of PATIENCE after reset."""
+
+AXI_REGISTERS: tuple[tuple[AxiRegister, Access, str], ...] = (
+    (AxiRegister.STATUS, Access.READ, "a set of AxiStatus bits"),
+    (AxiRegister.RESET, Access.WRITE, "any value: once all memory accesses are answered, the whole pool is reset"),
+    (
+        AxiRegister.LATE,
+        Access.READ,
+        "clock cycles that the pool has waited for late beats since reset; stops at the top",
+    ),
+    (AxiRegister.PATIENCE, Access.READ_WRITE, "clock cycles after which a late beat is given up, and the pool halts"),
+    (
+        AxiRegister.QUARANTINE,
+        Access.READ_WRITE,
+        "bit c: memory answered an access of core c with an error; GRANT is refused; write 1 to clear",
+    ),
+    (
+        AxiRegister.ENDED,
+        Access.READ_WRITE,
+        "bit n: tenant n has become DONE, FAULTED or PAUSED; write 1 to clear",
+    ),
+    (AxiRegister.INTERRUPT_ENABLE, Access.READ_WRITE, "bits of INTERRUPTS that raise the interrupt line"),
+    (AxiRegister.INTERRUPTS, Access.READ, "a set of AxiInterrupt bits, which show as long as their causes do"),
+)
+"""Every register of the AXI adapter, in the order of its address: who may touch it, and what it holds."""
+
+
+class AxiStatus(IntEnum):
+    """Bits of STATUS."""
+
+    HALTED_LATE = 1
+    HALTED_SWEEP = 2
+    RESETTING = 4
+
+
+AXI_STATUS_MEANINGS: dict[AxiStatus, str] = {
+    AxiStatus.HALTED_LATE: "a beat did not come within PATIENCE; only reset helps",
+    AxiStatus.HALTED_SWEEP: "memory answered the zeroing of a window with an error; only reset helps",
+    AxiStatus.RESETTING: "RESET was written, and answers of the memory are still awaited",
+}
+
+
+AXI_CORE_IN_QUARANTINE = 12
+"""What COMMAND_RESULT reads behind AXI, beside the values of Result, when a core in QUARANTINE was to be granted."""
+
+
+class AxiInterrupt(IntEnum):
+    """Bits of INTERRUPTS and INTERRUPT_ENABLE."""
+
+    ENDED = 1
+    QUARANTINE = 2
+    HALTED = 4
+
+
+AXI_INTERRUPT_MEANINGS: dict[AxiInterrupt, str] = {
+    AxiInterrupt.ENDED: "a bit of ENDED is set",
+    AxiInterrupt.QUARANTINE: "a bit of QUARANTINE is set",
+    AxiInterrupt.HALTED: "the pool has halted: see STATUS",
+}
+
+
 class Command(IntEnum):
     """What the host can order."""
 

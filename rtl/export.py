@@ -27,9 +27,9 @@ from rtl.pool import CoreBuilder, core_stub, pool
 from rtl.sizes import output
 
 FILES = ("shell.v", "core.v", "pool.v")
-"""What `export` writes, in the order in which a reader wants it."""
+"""What a pool itself consists of, in the order in which a reader wants it; the AXI top comes beside it."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
-_HEADER = "// Tenure, pool {name}: written by rtl/export.py. Do not edit.\n"
+HEADER = "// Tenure, pool {name}: written by rtl/export.py. Do not edit.\n"
 
 
 class ExportError(RuntimeError):
@@ -70,7 +70,7 @@ def write_files(directory: Path, texts: dict[str, str]) -> None:
 
 def verilog(config: PoolConfig, core_builder: CoreBuilder) -> dict[str, str]:
     """The three files as text, from whichever core builder; wires are numbered on from this process's last one."""
-    header = _HEADER.format(name=json.dumps(config.name))
+    header = HEADER.format(name=json.dumps(config.name))
     shell_ports: list[tuple[str, str, int]] = []
 
     def shell_module() -> None:
@@ -78,8 +78,8 @@ def verilog(config: PoolConfig, core_builder: CoreBuilder) -> dict[str, str]:
         shell_ports.extend(_ports())
 
     return {
-        "shell.v": header + _module("shell", shell_module),
-        "core.v": header + _module("core", lambda: _core_module(config, core_builder)),
+        "shell.v": header + module_text("shell", shell_module),
+        "core.v": header + module_text("core", lambda: _core_module(config, core_builder)),
         "pool.v": header + _top(config, shell_ports),
     }
 
@@ -91,7 +91,7 @@ def _core_module(config: PoolConfig, core_builder: CoreBuilder) -> None:
         output(f"{port}_o", wire)
 
 
-def _module(name: str, build: Callable[[], None]) -> str:
+def module_text(name: str, build: Callable[[], None]) -> str:
     """Verilog of what `build` puts into a block of its own."""
     with pyrtl.temp_working_block():
         block = pyrtl.working_block()
@@ -162,10 +162,11 @@ def _instance(module: str, name: str, connections: dict[str, str]) -> list[str]:
 
 def _main() -> None:
     """Read a pool's sizes from standard input, write its files to standard output, both as JSON."""
+    from rtl.axi_export import axi_verilog
     from rtl.core import core
 
     config = PoolConfig(**json.load(sys.stdin))
-    json.dump(verilog(config, lambda _, inputs: core(config, inputs)), sys.stdout)
+    json.dump(verilog(config, lambda _, inputs: core(config, inputs)) | axi_verilog(config), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def shell(
         faults = [dispatch.faults[index], *access_faults(index, violations), *core_faults(index, entries, outputs)]
         events = tenant_events(commands, index, dispatch.finishes[index], barriers[index])
         tenant_progress(context, events, faults, time.is_last_position)
+        output(f"tenant{index}_state", context.progress)
 
 
 def pending_request(ports: Mapping[str, WireVector], taken: WireVector) -> dict[str, WireVector]:

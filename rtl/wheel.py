@@ -9,6 +9,9 @@ from pyrtl import Const, WireVector
 from isa.configuration import PoolConfig
 from rtl.sizes import Sizes, register
 
+RESPONSE_STAGES = 2
+"""Cycles from a slot to its request on the channel; the channel's latency later its response is on the input."""
+
 
 @dataclass(frozen=True)
 class Wheel:
@@ -35,23 +38,32 @@ def wheel(config: PoolConfig) -> Wheel:
     position = register("wheel_position", sizes.wheel)
     position.next <<= (position + 1)[: sizes.wheel]
 
-    def delayed(cycles: int) -> WireVector:
-        """The position that channel 0 was at some cycles ago."""
-        if cycles % config.period_cycles == 0:
-            return position
-        return (position - Const(cycles % config.period_cycles, sizes.wheel))[: sizes.wheel]
-
-    def core_at(some_position: WireVector) -> WireVector:
-        return some_position[: sizes.core] if sizes.core else Const(0, 1)
-
-    slots = [delayed(channel * config.slot_spacing) for channel in range(config.channels)]
-    response_delay = config.channel_latency + 2
+    slots = [slot_position(config, position, channel) for channel in range(config.channels)]
     return Wheel(
         is_last_position=position == config.period_cycles - 1,
-        dispatch_core=core_at(position),
-        slot_core=tuple(core_at(slot) for slot in slots),
-        slot_is_host=tuple(slot[sizes.core :] == config.host_revolutions - 1 for slot in slots),
+        dispatch_core=core_at(config, position),
+        slot_core=tuple(core_at(config, slot) for slot in slots),
+        slot_is_host=tuple(is_host_at(config, slot) for slot in slots),
         response_core=tuple(
-            core_at(delayed(channel * config.slot_spacing + response_delay)) for channel in range(config.channels)
+            core_at(config, slot_position(config, position, channel, config.channel_latency + RESPONSE_STAGES))
+            for channel in range(config.channels)
         ),
     )
+
+
+def slot_position(config: PoolConfig, position: WireVector, channel: int, ago: int = 0) -> WireVector:
+    """Position of the slot that `channel` served some cycles ago, `position` being where channel 0 is now."""
+    bits = Sizes(config).wheel
+    cycles = (channel * config.slot_spacing + ago) % config.period_cycles
+    return position if cycles == 0 else (position - Const(cycles, bits))[:bits]
+
+
+def core_at(config: PoolConfig, position: WireVector) -> WireVector:
+    """The core that a position names."""
+    bits = Sizes(config).core
+    return position[:bits] if bits else Const(0, 1)
+
+
+def is_host_at(config: PoolConfig, position: WireVector) -> WireVector:
+    """Whether a position is the host's (1 bit)."""
+    return position[Sizes(config).core :] == config.host_revolutions - 1
