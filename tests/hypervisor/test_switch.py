@@ -5,24 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.compile import compile_model
-from compiler.golden import Golden
-from compiler.latencies import time_stage
-from compiler.package import Package, Stage
 from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant
 from hypervisor.machines import BACKENDS, open_port
 from hypervisor.pool_port import PoolPort, Read, Write
 from hypervisor.switch import (
-    Switch,
     begin,
     first_withheld,
     lost_cycles,
@@ -32,87 +23,11 @@ from hypervisor.switch import (
     start_of_switch,
     switch,
 )
-from isa.configuration import NAMED_POOLS
 from isa.registers import Register, TenantState
+from tests.hypervisor.running import SMALL, Cores, Running, barriers_of, package_of
 
 pytestmark = pytest.mark.xdist_group("small_rtl")
-SMALL = NAMED_POOLS["small"]
-NETWORKS = Path(__file__).parents[1] / "networks"
 NEIGHBOUR_CORE = 0
-LIMIT = 1_000_000
-Cores = tuple[int, ...]
-
-
-@cache
-def package_of(name: str) -> Package:
-    return compile_model(NETWORKS / f"{name}.int8.onnx", SMALL)
-
-
-@cache
-def image() -> dict[str, np.ndarray]:
-    pixels = np.load(NETWORKS / "mnist_test.npz")["images"][0]
-    return {"image": pixels[None, None].astype(np.float32) / np.float32(255)}
-
-
-@cache
-def golden(name: str) -> dict[str, np.ndarray]:
-    return Golden(onnx.load(NETWORKS / f"{name}.int8.onnx")).tensors(image())
-
-
-@cache
-def barriers_of(name: str, cores: Cores, layer: int = 0) -> tuple[int, ...]:
-    """Cycles of the barriers of the program from `layer` on, then that of its end, since RUNNING."""
-    package = package_of(name)
-    timing = time_stage(package, Stage(layer, package.stages[0].end_layer), cores, SMALL, package.window())
-    return (*timing.barriers, timing.cycles)
-
-
-class Running:
-    """A network on a tenant."""
-
-    def __init__(self, hypervisor: Hypervisor, name: str, cores: Cores) -> None:
-        self.hypervisor = hypervisor
-        self.package = package_of(name)
-        self.name = name
-        self.cores = cores
-        self.layer = 0
-        self.tenant: Tenant = hypervisor.attach(self.package.window_bytes)
-        hypervisor.write(self.tenant, 0, self.package.image())
-        self._inference = self.package.inference(image())
-        for write in self._inference.before(0, self._read):
-            hypervisor.write(self.tenant, write.offset, write.data)
-        self.running = begin(hypervisor, self.tenant, self.package, cores, 0)
-
-    def _read(self, offset: int, length: int) -> bytes:
-        return self.hypervisor.read(self.tenant, offset, length).tobytes()
-
-    @property
-    def barriers(self) -> list[int]:
-        """Cycles since reset in which its barriers come, then its end."""
-        return [self.running + cycle for cycle in barriers_of(self.name, self.cores, self.layer)]
-
-    def switch(self, cores: Cores) -> Switch | None:
-        found = switch(self.hypervisor, self.tenant, self.package, cores, self.layer, LIMIT)
-        if found is not None:
-            self.cores, self.layer, self.running = cores, found.layer, found.running
-        return found
-
-    def measured_start(self) -> int:
-        """The first cycle of RUNNING by the pool's own count, once it is past."""
-        port = self.hypervisor.port
-        port.step(max(0, self.running - port.cycle))
-        now = port.cycle
-        (cycles,) = port.transfer([Write(Register.ARGUMENT_TENANT, self.tenant.number), Read(Register.TENANT_CYCLES)])
-        return now + 1 - cycles
-
-    def assert_exact(self) -> int:
-        """Wait for the end, require ONNX Runtime's outputs; the cycles of the program that ended."""
-        self.hypervisor.wait([self.tenant], LIMIT)
-        status = self.hypervisor.status(self.tenant)
-        assert status.state is TenantState.DONE, status
-        for name, value in self._inference.outputs(self._read).items():
-            assert (value == golden(self.name)[name]).all(), name
-        return status.cycles
 
 
 @dataclass(frozen=True)
@@ -139,8 +54,8 @@ def test_a_network_switches_cores_in_the_predicted_cycles_and_stays_exact(backen
     case = CASES[name]
     port = open_port(backend, SMALL)
     hypervisor = Hypervisor(port)
-    neighbour = Running(hypervisor, "resnet8", (NEIGHBOUR_CORE,))
-    tenant = Running(hypervisor, case.network, case.cores)
+    neighbour = Running(hypervisor, "resnet8").begin((NEIGHBOUR_CORE,))
+    tenant = Running(hypervisor, case.network).begin(case.cores)
     for layer, cores in case.switches:
         before, barriers = tenant.cores, tenant.barriers
         index = layer - tenant.layer
@@ -178,13 +93,13 @@ def test_the_cycles_that_a_switch_loses_are_those_predicted(
     ends = []
     for cores in (before, after):
         port = open_port(backend, SMALL)
-        whole = Running(Hypervisor(port), "lenet", cores)
+        whole = Running(Hypervisor(port), "lenet").begin(cores)
         barrier = watched_barrier(port, whole.tenant, layer + 1) - whole.running
         ends.append((barrier, whole.assert_exact() - barrier))
         port.close()
     (until_boundary, _), (_, from_boundary) = ends
     port = open_port(backend, SMALL)
-    tenant = Running(Hypervisor(port), "lenet", before)
+    tenant = Running(Hypervisor(port), "lenet").begin(before)
     boundary = tenant.running + until_boundary
     port.step(boundary - 50 - port.cycle)
     done = tenant.switch(after)
@@ -204,7 +119,7 @@ cores_of_small = st.permutations(range(SMALL.cores)).flatmap(
 @given(before=cores_of_small, after=cores_of_small, moment=st.floats(0, 1))
 def test_any_cores_at_any_moment_become_any_others(before: Cores, after: Cores, moment: float) -> None:
     port = open_port("model", SMALL)
-    tenant = Running(Hypervisor(port), "lenet", before)
+    tenant = Running(Hypervisor(port), "lenet").begin(before)
     *barriers, end = tenant.barriers
     port.step(round(moment * (end - port.cycle)))
     done = tenant.switch(after)
@@ -225,7 +140,7 @@ def port() -> PoolPort:
 
 
 def test_a_program_that_executes_its_last_layer_ends_where_it_is(port: PoolPort) -> None:
-    tenant = Running(Hypervisor(port), "lenet", (1, 2))
+    tenant = Running(Hypervisor(port), "lenet").begin((1, 2))
     port.step(tenant.barriers[-3] + 100 - port.cycle)
     assert tenant.switch((3,)) is None
     assert tenant.tenant.cores == [1, 2]
@@ -235,7 +150,7 @@ def test_a_program_that_executes_its_last_layer_ends_where_it_is(port: PoolPort)
 
 def test_a_tenant_that_is_done_gains_cores_without_a_scrub(port: PoolPort) -> None:
     hypervisor = Hypervisor(port)
-    tenant = Running(hypervisor, "lenet", (1, 2))
+    tenant = Running(hypervisor, "lenet").begin((1, 2))
     tenant.assert_exact()
     asked = port.cycle
     tenant.cores = (1, 2, 3)
@@ -246,7 +161,7 @@ def test_a_tenant_that_is_done_gains_cores_without_a_scrub(port: PoolPort) -> No
 
 def test_a_tenant_is_parked_in_any_state_and_goes_on_later(port: PoolPort) -> None:
     hypervisor = Hypervisor(port)
-    tenant = Running(hypervisor, "lenet", (1, 2))
+    tenant = Running(hypervisor, "lenet").begin((1, 2))
     port.step(2000)
     began = port.cycle
     park(hypervisor, tenant.tenant)
@@ -267,8 +182,8 @@ def refused(cores: Sequence[int], hypervisor: Hypervisor, tenant: Running) -> st
 
 def test_a_switch_to_cores_that_cannot_be_had_changes_nothing(port: PoolPort) -> None:
     hypervisor = Hypervisor(port)
-    neighbour = Running(hypervisor, "lenet", (0,))
-    tenant = Running(hypervisor, "lenet", (1, 2))
+    neighbour = Running(hypervisor, "lenet").begin((0,))
+    tenant = Running(hypervisor, "lenet").begin((1, 2))
     for cores in ((0, 1), (1, 1), (), (9,)):
         assert "name different ones of its own ([1, 2]) or free ones ([3])" in refused(cores, hypervisor, tenant)
     with pytest.raises(HypervisorError, match="park it first"):
