@@ -1,12 +1,13 @@
-"""The smallest real hypervisor: it places tenants, gives them cores, runs their programs and takes everything back.
+"""Drives a pool: places tenants, gives them cores, runs their programs and takes everything back.
 
 It knows a pool only through its control registers and its memory (`hypervisor.pool_port`), so it drives a simulator
-and a card alike. Every command's result is checked; a refused one raises HypervisorError with the reason.
+and a card alike, from reset or in the middle of work: it begins with what the registers say. Every command's result is
+checked; a refused one raises HypervisorError with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,42 +83,54 @@ ENDED = (TenantState.DONE, TenantState.FAULTED, TenantState.PAUSED, TenantState.
 
 
 class Hypervisor:
-    """Drives the pool behind `port`. Raises HypervisorError when it is no pool of these sizes."""
+    """Drives the pool behind `port`. Raises HypervisorError when it is no pool of these sizes.
+
+    `tenants`, by context, are those that the registers show as attached; on a pool at reset there are none.
+    """
 
     def __init__(self, port: PoolPort) -> None:
         self.port = port
         self.config: PoolConfig = port.config
         self._windows = WindowAllocator(self.config)
-        self._tenants: dict[int, Tenant] = {}
-        self._free_cores = set(range(self.config.cores))
+        self.tenants: dict[int, Tenant] = {}
+        self._free_cores: set[int] = set()
         self._check_identity()
-        self._wait_for_reset()
+        self._read_registers()
 
     # --- placing -------------------------------------------------------------------------------------------------
 
     def attach(self, length_bytes: int) -> Tenant:
         """A new tenant with a window of at least `length_bytes` bytes, zeroed outside simulated time."""
-        number = next((n for n in range(self.config.tenants) if n not in self._tenants), None)
+        number = self.free_context()
         if number is None:
             raise HypervisorError(f"all {self.config.tenants} tenant contexts of pool {self.config.name!r} are in use")
         try:
-            window = self._windows.allocate(length_bytes)
+            window = self.find_window(length_bytes)
         except OutOfMemory as problem:
             raise HypervisorError(str(problem)) from None
-        tenant = Tenant(number, window, self.config.beat_bytes)
+        tenant = self.attach_at(number, window)
+        self.write(tenant, 0, np.zeros(tenant.length_bytes, np.uint8))
+        return tenant
+
+    def free_context(self) -> int | None:
+        """The lowest context that is not in use, or None."""
+        return next((n for n in range(self.config.tenants) if n not in self.tenants), None)
+
+    def find_window(self, length_bytes: int) -> Window:
+        """Where a window of so many bytes would go. Raises OutOfMemory."""
+        return self._windows.find(length_bytes)
+
+    def attach_at(self, number: int, window: Window) -> Tenant:
+        """A new tenant in a context and window that are free; what was in the memory stays there."""
         arguments = {
             Register.ARGUMENT_TENANT: number,
             Register.ARGUMENT_BASE: window.base,
             Register.ARGUMENT_LIMIT: window.beats,
         }
-        try:
-            self._command(Command.ATTACH, arguments)
-        except HypervisorError:
-            self._windows.release(window)
-            raise
-        self._tenants[number] = tenant
-        self.write(tenant, 0, np.zeros(tenant.length_bytes, np.uint8))
-        return tenant
+        self._command(Command.ATTACH, arguments)
+        self._windows.take(window)
+        self.tenants[number] = Tenant(number, window, self.config.beat_bytes)
+        return self.tenants[number]
 
     def grant(self, tenant: Tenant, cores: Sequence[int]) -> None:
         """Give physical cores to a tenant, as its next virtual cores in this order."""
@@ -135,19 +148,20 @@ class Hypervisor:
             self._free_cores.remove(core)
             tenant.cores.append(core)
 
-    def revoke(self, *tenants: Tenant) -> None:
-        """Take all cores from tenants at the same time; returns when they are drained, scrubbed and free."""
-        cores = [core for tenant in tenants for core in tenant.cores]
-        for core in cores:
+    def revoke(self, *tenants: Tenant, keep: int = 0) -> None:
+        """Take cores from tenants at the same time, all but the first `keep` of each.
+
+        Returns when they are drained, scrubbed and free. The last ones go first: what a tenant holds has no gaps at any
+        moment.
+        """
+        taken = [core for tenant in tenants for core in reversed(tenant.cores[keep:])]
+        for core in taken:
             self._command(Command.REVOKE, {Register.ARGUMENT_CORE: core})
-        limit = self.config.drain_cycles + self.config.scrub_cycles + 2 * self.config.period_cycles
-        for core in cores:
-            self._wait_for(
-                [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)], CoreState.FREE, limit, f"core {core}"
-            )
-        self._free_cores |= set(cores)
+        for core in taken:
+            self._wait_for_core(core, self.config.drain_cycles + self.config.scrub_cycles)
+        self._free_cores |= set(taken)
         for tenant in tenants:
-            tenant.cores.clear()
+            del tenant.cores[keep:]
 
     @property
     def free_cores(self) -> frozenset[int]:
@@ -164,10 +178,18 @@ class Hypervisor:
         """Remove a tenant without cores; returns when the pool has zeroed its window in the host's slots."""
         if self.status(tenant).state is not TenantState.STOPPED:
             self.stop(tenant)
-        self._command(Command.DETACH, {Register.ARGUMENT_TENANT: tenant.number})
+        self.begin_detach(tenant)
         self._wait_for_detached(tenant.number, tenant.window.beats)
+        self.forget(tenant)
+
+    def begin_detach(self, tenant: Tenant) -> None:
+        """Let the pool zero the window of a stopped tenant without cores; `forget` it when that is done."""
+        self._command(Command.DETACH, {Register.ARGUMENT_TENANT: tenant.number})
+
+    def forget(self, tenant: Tenant) -> None:
+        """Take back context and window of a tenant that is DETACHED."""
         self._windows.release(tenant.window)
-        del self._tenants[tenant.number]
+        del self.tenants[tenant.number]
 
     # --- memory --------------------------------------------------------------------------------------------------
 
@@ -305,28 +327,56 @@ class Hypervisor:
                     f"the pool has {value} {register.name.lower()}, {self.config.name!r} says {expected}"
                 )
 
-    def _wait_for_reset(self) -> None:
-        """Reset scrubs every core and cleans every context before anything can be attached or granted."""
-        limit = self.config.scrub_cycles + 4 * self.config.period_cycles
-        for core in range(self.config.cores):
-            self._wait_for(
-                [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)], CoreState.FREE, limit, f"core {core}"
-            )
-        for number in range(self.config.tenants):
-            self._wait_for_detached(number, self.config.tenants * self.config.fetch_beats)
+    def _read_registers(self) -> None:
+        """Tenants, windows and cores as they are. Cores that are being scrubbed are waited for, as after reset.
 
-    def _wait_for_detached(self, number: int, beats: int) -> None:
+        Reset cleans every context, too; a tenant that is DIRTY then, or was left so, is waited for.
+        """
+        owners = []
+        for core in range(self.config.cores):
+            if self._wait_for_core(core, self.config.drain_cycles + self.config.scrub_cycles) is CoreState.HELD:
+                look: list[ControlAccess] = [Write(Register.ARGUMENT_CORE, core)]
+                owner, virtual = self.port.transfer([*look, Read(Register.CORE_OWNER), Read(Register.CORE_VIRTUAL)])
+                owners.append((owner, virtual, core))
+            else:
+                self._free_cores.add(core)
+        for number in range(self.config.tenants):
+            if self._wait_for_detached(number, self.config.memory_beats) is not TenantState.DETACHED:
+                look = [Write(Register.ARGUMENT_TENANT, number), Read(Register.TENANT_BASE)]
+                base, beats = self.port.transfer([*look, Read(Register.TENANT_LIMIT)])
+                self._windows.take(Window(base, beats))
+                self.tenants[number] = Tenant(number, Window(base, beats), self.config.beat_bytes)
+        for owner, virtual, core in sorted(owners):
+            cores = self.tenants[owner].cores
+            if virtual != len(cores):
+                raise HypervisorError(
+                    f"tenant {owner} holds virtual core {virtual} and not {len(cores)}: reset the pool"
+                )
+            cores.append(core)
+
+    def _wait_for_core(self, core: int, cycles: int) -> CoreState:
+        """Until a core is neither draining nor being scrubbed; its state then."""
+        look: list[ControlAccess] = [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)]
+        settled = (CoreState.FREE, CoreState.HELD)
+        return CoreState(self._wait_for(look, settled, cycles + 4 * self.config.period_cycles, f"core {core}"))
+
+    def _wait_for_detached(self, number: int, beats: int) -> TenantState:
+        """Until a tenant is not DIRTY any more, with a window of `beats` beats to zero; its state then."""
         slots = self.config.cores * self.config.channels
         limit = (beats // slots + 4) * self.config.tenants * self.config.period_cycles + self.config.drain_cycles
         look: list[ControlAccess] = [Write(Register.ARGUMENT_TENANT, number), Read(Register.TENANT_STATE)]
-        self._wait_for(look, TenantState.DETACHED, limit, f"tenant {number}")
+        settled = [state for state in TenantState if state is not TenantState.DIRTY]
+        return TenantState(self._wait_for(look, settled, limit, f"tenant {number}"))
 
-    def _wait_for(self, look: list[ControlAccess], wanted: int, limit_cycles: int, who: str) -> None:
+    def _wait_for(self, look: Sequence[ControlAccess], wanted: Collection[int], limit_cycles: int, who: str) -> int:
         end = self.port.cycle + limit_cycles
-        while (value := self.port.transfer(look)[0]) != wanted:
+        while (value := self.port.transfer(look)[0]) not in wanted:
             if self.port.cycle > end:
-                raise HypervisorError(f"{who} is in state {value}, not {wanted}, after {limit_cycles} cycles")
+                raise HypervisorError(
+                    f"{who} is in state {value} after {limit_cycles} cycles, and should be in another"
+                )
             self.port.step(POLL_CYCLES)
+        return value
 
     def _check_place(self, tenant: Tenant, offset: int, length: int) -> None:
         if not 0 <= offset <= offset + length <= tenant.length_bytes:

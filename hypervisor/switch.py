@@ -121,11 +121,12 @@ def next_layer(package: Package, first_layer: int, barriers: int) -> int | None:
 def park(hypervisor: Hypervisor, tenant: Tenant) -> None:
     """Take all cores from a tenant in any state, and STOP it; what it has computed stays in its window.
 
+    The last core goes first: at every moment the tenant holds the head of its cores, which the registers then tell.
     Takes `park_cycles`. Raises HypervisorError when the pool refuses a command.
     """
     port, cores = hypervisor.port, list(tenant.cores)
     began = port.cycle
-    _order(hypervisor, [(Command.REVOKE, {Register.ARGUMENT_CORE: core}) for core in cores], tenant)
+    _order(hypervisor, [(Command.REVOKE, {Register.ARGUMENT_CORE: core}) for core in reversed(cores)], tenant)
     if cores:
         port.step(began + free_cycles(hypervisor.config, len(cores)) - port.cycle)
     _order(hypervisor, [(Command.STOP, {})])

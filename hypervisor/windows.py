@@ -33,6 +33,12 @@ class WindowAllocator:
 
     def allocate(self, length_bytes: int) -> Window:
         """A window of at least `length_bytes` bytes. Raises OutOfMemory, saying what is needed and what is left."""
+        window = self.find(length_bytes)
+        self.take(window)
+        return window
+
+    def find(self, length_bytes: int) -> Window:
+        """As `allocate`, but the window stays free."""
         unit = self._config.fetch_beats
         beats = -(-max(1, length_bytes) // (self._config.beat_bytes * unit)) * unit
         largest = 0
@@ -40,10 +46,7 @@ class WindowAllocator:
         for taken in [*self._windows, Window(self._config.memory_beats, 0)]:
             gap = taken.base - base
             if gap >= beats:
-                window = Window(base, beats)
-                self._windows.append(window)
-                self._windows.sort(key=lambda known: known.base)
-                return window
+                return Window(base, beats)
             largest = max(largest, gap)
             base = taken.end
         raise OutOfMemory(
@@ -51,6 +54,11 @@ class WindowAllocator:
             f"{self._config.memory_bytes} bytes of memory of pool {self._config.name!r} has "
             f"{largest * self._config.beat_bytes}"
         )
+
+    def take(self, window: Window) -> None:
+        """Hand out this very window, which is free."""
+        self._windows.append(window)
+        self._windows.sort(key=lambda known: known.base)
 
     def release(self, window: Window) -> None:
         """Take a window back. Raises ValueError when it was not handed out."""

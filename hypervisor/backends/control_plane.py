@@ -332,12 +332,12 @@ class ControlPlane:
         return Result.ACCEPTED
 
     def _pause_or_resume(self, context: Context, command: Command) -> Result:
-        is_running, is_paused = context.state is TenantState.RUNNING, context.state is TenantState.PAUSED
-        if command is Command.PAUSE:
-            context.pause_pending |= is_running
-            return Result.ACCEPTED if is_running else Result.WRONG_TENANT_STATE
-        if not is_paused and not context.pause_pending:
+        if context.state not in MOVING:
             return Result.WRONG_TENANT_STATE
+        is_paused = context.state is TenantState.PAUSED
+        if command is Command.PAUSE:
+            context.pause_pending |= not is_paused
+            return Result.ACCEPTED
         if is_paused:
             context.paused += self.cycle - context.paused_at
             context.state = TenantState.RUNNING

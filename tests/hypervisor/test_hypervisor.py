@@ -134,6 +134,34 @@ def test_raw_commands_are_refused_as_the_register_description_says(port: PoolPor
     assert result_of(port, Command.DETACH, tenant=0) is Result.TENANT_HOLDS_CORES
 
 
+def test_pause_and_resume_of_a_running_tenant_can_be_repeated(port: PoolPort) -> None:
+    hypervisor = Hypervisor(port)
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    hypervisor.grant(tenant, [0])
+    hypervisor.write(tenant, 0, encode_program([End(barriers=1)]))
+    assert result_of(port, Command.PAUSE, tenant=0) is Result.WRONG_TENANT_STATE
+    hypervisor.start([(tenant, 0)])
+    port.step(TINY.period_cycles)
+    for command in (Command.RESUME, Command.PAUSE, Command.PAUSE, Command.RESUME, Command.RESUME):
+        assert result_of(port, command, tenant=0) is Result.ACCEPTED
+
+
+def test_another_hypervisor_finds_what_the_first_one_left(hypervisor: Hypervisor) -> None:
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    other = hypervisor.attach(3 * WINDOW_BYTES)
+    hypervisor.grant(other, [1, 0])
+    hypervisor.revoke(other, keep=1)
+    again = Hypervisor(hypervisor.port)
+    assert again.tenants == {0: tenant, 1: other}
+    assert again.free_cores == {0}
+    result_of(hypervisor.port, Command.REVOKE, core=1)
+    result_of(hypervisor.port, Command.DETACH, tenant=0)
+    third = Hypervisor(hypervisor.port)
+    assert list(third.tenants) == [1]
+    assert third.free_cores == {0, 1}
+    assert third.attach(WINDOW_BYTES).window == tenant.window
+
+
 def test_the_host_reaches_memory_through_its_own_slots(port: PoolPort) -> None:
     data = np.arange(TINY.beat_bytes, dtype=np.uint8)
     port.host_write(77, data)
