@@ -8,6 +8,9 @@ and machines (Dask, docs/decisions/0030), with the same result.
 from __future__ import annotations
 
 import heapq
+import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -69,9 +72,14 @@ def workers(scheduler: str | None, processes: int) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     if scheduler is None:
-        cluster = LocalCluster(
-            n_workers=processes, threads_per_worker=1, dashboard_address=None, memory_limit=0, silence_logs=40
-        )
+        with _children_ignore_interrupts():
+            cluster = LocalCluster(
+                n_workers=processes,
+                threads_per_worker=1,
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )
         with cluster, Client(cluster) as client:
             yield client
         return
@@ -95,6 +103,19 @@ def workers(scheduler: str | None, processes: int) -> Iterator[Client]:
         if different:
             raise FleetError(f"worker {different[0]} runs other sources than this process: update its checkout")
         yield client
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Processes that are started in the block leave Ctrl-C to this one, which ends them in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_fleet(

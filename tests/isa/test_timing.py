@@ -66,3 +66,12 @@ def test_units_execute_one_instruction_after_the_other_and_know_where_each_came_
     assert convs[0].end <= convs[1].first
     assert timing.executed[4].first >= convs[1].end - 1, "the drain follows the walk"
     assert timing.executed[5].first > timing.executed[4].end - 1, "the SAVE waits for the drain"
+
+
+def test_walks_are_shown_for_as_long_as_pixels_enter_the_array() -> None:
+    timing = timing_of(
+        [ConfigWindow(), ConfigTile(output_rows=4, output_columns=9), *[Conv()] * 3, *[ConfigWindow()] * 40]
+    )
+    walks = [each for each in timing.executed if each.unit is Unit.ARRAY]
+    assert [each.end - each.first for each in walks] == [pass_cycles(TINY.slide_cycles, 36)] * 3
+    assert sum(each.end - each.first for each in walks) == timing.array_cycles[0]
