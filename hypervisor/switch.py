@@ -28,6 +28,7 @@ from isa.registers import COMMAND_CYCLES, RESULT_MEANINGS, Command, Register, Re
 
 if TYPE_CHECKING:
     from compiler.package import Package
+    from isa.timing import Timing
 
 LOOK_CYCLES = 8
 """Cycles from one look at the state of a tenant that shall pause to the next."""
@@ -257,13 +258,22 @@ def lost_cycles(
 
     At once: as if the barrier that paused it in cycle `boundary` were that of a run which had been on `cores`, physical
     in virtual order, since the first layer of the stage. In fact the program from `layer` on is RUNNING first in
-    `running`. So what is lost is the time until then, the fetch of the program, its first barrier, and weights that
-    were not loaded ahead; the layers behind may take a few cycles more or less, since they meet the wheel in other
-    positions. Both runs are timed by the timing model, hence exactly.
+    `running`. So what is lost is the time until then and the `warm_up_cycles`. Exact, as the timing model is.
+    """
+    return running - boundary + warm_up_cycles(package, config, cores, layer)
+
+
+def warm_up_cycles(
+    package: Package, config: PoolConfig, cores: Sequence[int], layer: int, whole: Timing | None = None
+) -> int:
+    """What a program from `layer` on takes longer than the same layers in one from the stage's first layer on.
+
+    That is the fetch of the program, its first barrier, and weights that were not loaded ahead; the layers behind may
+    take a few cycles more or less, since they meet the wheel in other positions. `whole`: the timing of the latter
+    program, if it is known.
     """
     (stage,) = (stage for stage in package.stages if stage.first_layer <= layer < stage.end_layer)
     window = package.window()
     rest = time_stage(package, Stage(layer, stage.end_layer), cores, config, window).cycles
-    whole = time_stage(package, stage, cores, config, window)
-    ideal = whole.cycles - whole.barriers[layer - stage.first_layer]
-    return running - boundary + rest - ideal
+    whole = whole or time_stage(package, stage, cores, config, window)
+    return rest - (whole.cycles - whole.barriers[layer - stage.first_layer])

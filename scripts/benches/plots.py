@@ -159,6 +159,33 @@ def private(curves: Sequence[Curve], path: Path) -> None:
     _save(figure, path)
 
 
+def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
+    """Cycles lost by a switch: over the cores before and after, and what those from 2 to 4 cores consist of."""
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    whole, parts = figure.subplots(1, 2, width_ratios=(3, 2))
+    counts = range(1, config.cores + 1)
+    lost = {(pair["from"], pair["to"]): pair["lost_mean"] for pair in found["pairs"]}
+    picture = whole.imshow(
+        [[lost[held, wanted] for wanted in counts] for held in counts], origin="lower", cmap="viridis"
+    )
+    places = range(0, config.cores, max(1, config.cores // 8))
+    whole.set_xticks(places, [str(place + 1) for place in places])
+    whole.set_yticks(places, [str(place + 1) for place in places])
+    whole.set_xlabel("cores after the switch")
+    whole.set_ylabel("cores before")
+    whole.set_title(f"{found['network']} on {config.name}: mean of the cycles lost", fontsize=10)
+    figure.colorbar(picture, ax=whole)
+    names, cycles = list(found["parts"]), list(found["parts"].values())
+    parts.barh(names, cycles, color=BOUND_COLOURS["compute"])
+    for place, value in enumerate(cycles):
+        parts.text(value + max(cycles) * 0.01, place, f"{value:,.0f}", va="center", fontsize=9)
+    parts.set_xlim(0, max(cycles) * 1.2)
+    parts.invert_yaxis()
+    parts.set_xlabel("cycles")
+    parts.set_title(f"from 2 to 4 cores: {sum(cycles):,.0f} cycles", fontsize=10)
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
