@@ -81,6 +81,25 @@ def register_page() -> str:
     for title, enumeration, meanings in chapters:
         members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
         parts += [f"## {title}", *_documentation(enumeration), _table(("value", "name", "meaning"), members)]
+    rows = (
+        (str(int(register)), f"`{register.name}`", access[allowed], meaning)
+        for register, allowed, meaning in registers.AXI_REGISTERS
+    )
+    parts += [
+        "## Behind AXI",
+        *_documentation(registers.AxiRegister),
+        f"On the AXI4-Lite port an address is a byte address: four times the number here. PATIENCE is "
+        f"{registers.AXI_PATIENCE} after reset. COMMAND_RESULT reads {registers.AXI_CORE_IN_QUARANTINE} when a core in "
+        "quarantine was to be granted.",
+        _table(("address", "register", "host may", "meaning"), rows),
+    ]
+    bits: tuple[tuple[str, type[IntEnum], Mapping[Any, str]], ...] = (
+        ("STATUS", registers.AxiStatus, registers.AXI_STATUS_MEANINGS),
+        ("INTERRUPTS", registers.AxiInterrupt, registers.AXI_INTERRUPT_MEANINGS),
+    )
+    for title, enumeration, meanings in bits:
+        members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
+        parts += [f"### {title}", _table(("value", "bit", "meaning"), members)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from pyrtl import Input, WireVector
 
+from isa.c_header import C_HEADER, c_header
 from isa.configuration import PoolConfig
 from isa.registers import AXI_ADDRESS_BITS, CONTROL_ADDRESS_BITS, CONTROL_DATA_BITS
 from rtl.axi_channel import ID_BITS as CHANNEL_ID_BITS
@@ -54,13 +55,13 @@ endmodule
 
 
 def axi_verilog(config: PoolConfig) -> dict[str, str]:
-    """The files of AXI_FILES as text; none for a pool whose beats do not fit an AXI bus."""
+    """The files of AXI_FILES and the C header as text; none for a pool whose beats do not fit an AXI bus."""
     if config.beat_bytes > WIDEST_BEAT:
         return {}
     header = HEADER.format(name=json.dumps(config.name))
     texts = {f"{name}.v": module_text(name, build) for name, build in axi_modules(config).items()}
     texts |= {"axi_pool.v": axi_top(config), "clock_gate.v": CLOCK_GATE}
-    return {name: header + texts[name] for name in AXI_FILES}
+    return {name: header + texts[name] for name in AXI_FILES} | {C_HEADER: c_header(config)}
 
 
 def axi_modules(config: PoolConfig) -> dict[str, Callable[[], None]]:
