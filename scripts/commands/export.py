@@ -17,7 +17,7 @@ from scripts.commands.reporting import InputError, json_option, messages, pool_o
 @pool_option()
 @json_option
 def export(output: Path, pool: PoolConfig, as_json: bool) -> None:
-    """Write the pool as Verilog: shell.v, core.v and pool.v, the top that instantiates them."""
+    """Write the pool as Verilog: the module pool, axi_pool with AXI ports around it, and a C header (docs/fpga.md)."""
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output}: it is a file; name a directory")
     from rtl.export import ExportError
