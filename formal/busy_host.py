@@ -8,7 +8,7 @@ tenants back, now and then one of a running tenant; else it does what comes.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from formal.induction import Effort
@@ -65,21 +65,35 @@ def busy_host(config: PoolConfig, system: TransitionSystem) -> Stimulus:
 
 def _orders(config: PoolConfig, state: State, generator: random.Random) -> Inputs:
     """The next write of the control port that brings a wish closer."""
-    idle = {"control_write": 0, "control_address": generator.randrange(32), "control_write_data": 0}
-    if any(state[f"command_is_{stage}"] for stage in ("read", "checked", "decided")):
-        return idle
-    for command, arguments in _wishes(config, state, generator):
-        for argument, value in arguments.items():
-            if state[argument.name.lower()] != value:
-                return {"control_write": 1, "control_address": int(argument), "control_write_data": value}
-        return {"control_write": 1, "control_address": int(Register.COMMAND), "control_write_data": int(command)}
-    return idle
+    if not is_busy(state):
+        for wish in wishes(config, state, generator, range(config.tenants)):
+            return next_write(state, wish)
+    return idle_port(generator)
 
 
-def _wishes(config: PoolConfig, state: State, generator: random.Random) -> Iterator[Wish]:
-    """What should be done next, the most urgent first."""
+def idle_port(generator: random.Random) -> Inputs:
+    """No write; the host may read."""
+    return {"control_write": 0, "control_address": generator.randrange(32), "control_write_data": 0}
+
+
+def is_busy(state: State) -> bool:
+    """A command is being decided, and writes are ignored."""
+    return any(state[f"command_is_{stage}"] for stage in ("read", "checked", "decided"))
+
+
+def next_write(state: State, wish: Wish) -> Inputs:
+    """The first argument that is not there yet, or else the command."""
+    command, arguments = wish
+    for argument, value in arguments.items():
+        if state[argument.name.lower()] != value:
+            return {"control_write": 1, "control_address": int(argument), "control_write_data": value}
+    return {"control_write": 1, "control_address": int(Register.COMMAND), "control_write_data": int(command)}
+
+
+def wishes(config: PoolConfig, state: State, generator: random.Random, tenants: Iterable[int]) -> Iterator[Wish]:
+    """What should be done next for these tenants, the most urgent first."""
     core_states = [state[f"core{core}_state"] for core in range(config.cores)]
-    for tenant in range(config.tenants):
+    for tenant in tenants:
         about = {Register.ARGUMENT_TENANT: tenant}
         progress = state[f"tenant{tenant}_progress"]
         own = [

@@ -53,10 +53,11 @@ def campaign(
     results: dict[str, TheoremResult] = {}
     for each in theorems:  # premises come first
         made = outcomes[each.name]
+        premises = [results[premise] for premise in each.premises]
         if isinstance(each, Check):
-            results[each.name] = check_result(each, made, [results[premise] for premise in each.premises])
+            results[each.name] = check_result(each, made, premises)
         else:
-            results[each.name] = _result(each, config, made)
+            results[each.name] = resting_on(_result(each, config, made), premises)
     return list(results.values())
 
 
@@ -111,6 +112,14 @@ def _covers(stated: Theorem, config: PoolConfig) -> str:
             found = explore(replace(problem, properties=()), 1, _longest_run(config), seed, keep_samples=False)
             missing -= found.covered
     return f"{_VACUOUS}: no run reaches {', '.join(sorted(missing))}" if missing else ""
+
+
+def resting_on(result: TheoremResult, premises: Sequence[TheoremResult]) -> TheoremResult:
+    """What is proved from something that is not proved is unknown."""
+    missing = [f"rests on {each.name}, which is {each.verdict}" for each in premises if each.verdict != "proved"]
+    if result.verdict != "proved" or not missing:
+        return result
+    return replace(result, verdict="unknown", reason="; ".join(missing))
 
 
 def check_result(stated: Check, outcomes: Sequence[_Outcome], premises: Sequence[TheoremResult]) -> TheoremResult:

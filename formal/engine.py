@@ -173,10 +173,14 @@ class Engine:
     # ---- queries
 
     def consecution_queries(self, only: Iterable[int] | None = None, largest: int = 400) -> list[Query]:
-        """One query per group of active candidates: they hold after the step if the hypotheses hold before it."""
+        """One query per group of active candidates: they hold after the step if the hypotheses hold before it.
+
+        What another theorem has proved is a hypothesis, and not asked about.
+        """
         groups: dict[str, list[int]] = {}
         for index in self.active() if only is None else only:
-            groups.setdefault(self.candidates[index].group, []).append(index)
+            if not self.candidates[index].proved_by:
+                groups.setdefault(self.candidates[index].group, []).append(index)
         return [
             Query(group, goals[start : start + largest])
             for group, goals in groups.items()
@@ -210,7 +214,8 @@ class Engine:
         near = frozenset().union(*(goal.near for goal in goals if goal.near is not None))
         everywhere = any(goal.near is None for goal in goals)
         for index in usable:
-            if self._hypothesis(index).group in near or (everywhere and self._supports[index] & ~cone == 0):
+            is_near = not near.isdisjoint(_names(self._hypothesis(index)))
+            if is_near or (everywhere and self._supports[index] & ~cone == 0):
                 self._enable(query, index)
         self.queries += 1
         goal = z3.Bool(f"goal{self.queries}")
@@ -314,7 +319,9 @@ class Engine:
         view = self.problem.concrete_view(after, [{}] * self.problem.copies, situation.symbols)
         dead: set[str] = set()
         for candidate in self.candidates:
-            if candidate.schema in self.alive and candidate.schema not in dead and not _holds(candidate, view):
+            if candidate.proved_by or candidate.schema in dead or candidate.schema not in self.alive:
+                continue
+            if not _holds(candidate, view):
                 dead.add(candidate.schema)
         self.alive -= dead
         return dead
@@ -387,6 +394,11 @@ class Engine:
                 used = {self.candidates[i].schema for i in query.core if i < len(self.candidates)}
                 pending |= used - needed
         return frozenset(needed)
+
+
+def _names(hypothesis: Candidate | Claim) -> tuple[str, str]:
+    """By which `near` can name it."""
+    return hypothesis.group, hypothesis.schema if isinstance(hypothesis, Candidate) else hypothesis.name
 
 
 def _holds(hypothesis: Candidate | Claim, view: View) -> bool:

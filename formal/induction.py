@@ -170,9 +170,10 @@ def _property_queries(properties: Sequence[Claim]) -> list[Query]:
 
 
 def _covers_every_goal(engine: Engine, proved: Sequence[Query]) -> bool:
-    """Each active candidate has a proof, and each proof rests on active candidates only."""
+    """Each active candidate has a proof, here or elsewhere, and each proof rests on active candidates only."""
     active = set(engine.active())
     goals = {goal for query in proved for goal in query.goals}
+    goals |= {index for index in active if engine.candidates[index].proved_by}
     used = {i for query in proved for i in query.core if i < len(engine.candidates)}
     return active <= goals and all(query.proved for query in proved) and used <= active
 

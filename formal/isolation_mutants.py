@@ -132,6 +132,10 @@ def _dirty(look: Lookup) -> WireVector:
     return (look("tenant0_attachment") == int(Attachment.DIRTY)) | (look("tenant1_attachment") == int(Attachment.DIRTY))
 
 
+def _any_core(look: Lookup, state: CoreState) -> WireVector:
+    return (look("core0_state") == int(state)) | (look("core1_state") == int(state))
+
+
 def _no_fault(old: WireVector, look: Lookup) -> WireVector:
     return old & ~look("core0_fault_valid_i") & ~look("core1_fault_valid_i")
 
@@ -148,6 +152,7 @@ def _kept_on_stop(old: WireVector, look: Lookup, name: str) -> WireVector:
 
 
 _OBSERVED, _WINDOW = "neighbours_cannot_be_observed", "no_access_leaves_its_window"
+_OTHERS = "commands_for_others_cannot_be_observed"
 _BARRIER, _INHERITED, _CONSTANT = (
     "barriers_wait_for_their_own_cores", "nothing_is_inherited", "switching_takes_constant_time",
 )  # fmt: skip
@@ -172,6 +177,18 @@ ISOLATION_MUTANTS = (
     IsolationMutant(
         "taken_is_lost", "a core does not hear that its request is taken while its neighbour gets data", _OBSERVED,
         (reload("core0_request_taken", lambda old, look: old & ~look("core1_response_valid")),),
+    ),
+    IsolationMutant(
+        "grant_waits_for_drain", "GRANT is refused while any core drains", _OTHERS,
+        (reload("check_wrong_core_state", lambda old, look: old | _any_core(look, CoreState.DRAINING)),),
+    ),
+    IsolationMutant(
+        "scrub_stalls", "level 1 serves nobody while a core is scrubbed", _OTHERS,
+        (reload("dispatch_valid", lambda old, look: old & ~_any_core(look, CoreState.SCRUBBING)),),
+    ),
+    IsolationMutant(
+        "host_goes_first", "a core's request waits while the host asks for memory", _OTHERS,
+        (driven("core0_request_valid_i", lambda old, look: old & ~look("host_request_valid")),),
     ),
     IsolationMutant(
         "barrier_waits_for_all", "a barrier waits for all cores that are HELD, whoever holds them", _BARRIER,

@@ -117,8 +117,10 @@ class Candidate:
         formula: the invariant; it may not read inputs nor `next`.
         group: instances of a group are proved inductive in one query.
         implied_by: schemas that make this one superfluous while they live.
-        near: groups whose invariants its proof tries first; the prover adds what else it turns out to need. None
-            means all that speak of nothing but what the next state depends on.
+        near: groups and schemas whose invariants its proof tries first; the prover adds what else it turns out to
+            need. None means all that speak of nothing but what the next state depends on.
+        proved_by: a theorem that has this among its invariants, if it rests there: here it is a hypothesis, and no
+            goal. Such a candidate is never dropped.
     """
 
     schema: str
@@ -126,6 +128,7 @@ class Candidate:
     group: str = ""
     implied_by: frozenset[str] = frozenset()
     near: frozenset[str] | None = None
+    proved_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,14 @@ What lies outside, and has to be trusted or tested:
 - **Sequencing in a core**: which instruction does what in which order, and what the line buffers of a depthwise CONV
   hold, is tested, byte for byte and cycle for cycle, not proved; proved are decoding, the multiply-accumulate step and
   the numbers that leave it.
-- **Non-interference** is theorem 2a: with equal host commands. 2b (only A's commands equal) is not proved yet.
+- **What the host decides**: a command about A that is refused because a core is not FREE or a window is taken tells
+  A's owner of others. The host brings it about, no tenant (`independence`).
 - **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
 - **Clock, power, temperature**, and everything else that no netlist shows.
 - **The host's own choices**: when it pauses, places, polls.
-- **The tools**: Z3, PyRTL's netlist and the translator (co-simulated against PyRTL's simulator in `tests/formal`); a
-  second engine does not check the invariants yet.
+- **The tools**: PyRTL's netlist, and Z3 with the translator (co-simulated against PyRTL's simulator in `tests/formal`);
+  of the theorems about the shell a second engine that shares neither checks the invariants (`tenure prove --certify`).
+  Theorems that rest on another one's invariants have them in their certificates, too.
 """
 
 
@@ -64,6 +66,8 @@ def page() -> str:
         parts.append(f"## {short}: `{sentence}`\n\n{stated.statement}\n")
         assumptions = "\n".join(f"- {assumption}" for assumption in stated.assumptions) or "- none"
         parts.append(f"Assumptions:\n\n{assumptions}\n")
+        if stated.premises:
+            parts.append(f"Rests on the invariants of: {', '.join(stated.premises)}.\n")
         parts.append(
             "Seeded bugs that it refutes, each with a run that PyRTL replays:\n\n" + "\n".join(bugs[sentence]) + "\n"
         )

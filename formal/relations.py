@@ -26,7 +26,6 @@ CONTROL_PLANE = re.compile(
     r"|wheel_position|sweep_.*|channel\d+_sweep_count|host_taken|argument_.*|command(_is_.*|_verdict)?|check_.*"
 )
 """Names of the registers that depend on nothing but themselves and the host's inputs."""
-HOST_INPUTS = ("control_write", "control_address", "control_write_data", "host_request_valid", "host_request_address")
 PAYLOADS = ("tenant", "base", "limit", "offset", "data", "strobe", "instruction")
 OUTPUTS = ("valid", "write", "address", "data", "strobe")
 

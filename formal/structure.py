@@ -21,8 +21,9 @@ import pyrtl
 import z3
 
 from formal.algebra import Z3Algebra
+from formal.host_automaton import HOST_INPUTS
 from formal.problem import closed_under_dependence
-from formal.relations import CONTROL_PLANE, HOST_INPUTS
+from formal.relations import CONTROL_PLANE
 from formal.transition import INTEGERS, Evaluation, Net, TransitionSystem
 from isa.configuration import PoolConfig
 from rtl.core import core

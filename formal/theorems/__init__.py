@@ -28,6 +28,7 @@ NAMES: dict[str, str] = {
     "delivery": "every_instruction_arrives_once",
     "memory": "no_access_leaves_its_window",
     "non-interference": "neighbours_cannot_be_observed",
+    "independence": "commands_for_others_cannot_be_observed",
     "barrier": "barriers_wait_for_their_own_cores",
     "hand-over": "nothing_is_inherited",
     "elasticity": "switching_takes_constant_time",
@@ -64,12 +65,16 @@ class _Builder(Protocol):
 
 @dataclass(frozen=True)
 class Theorem:
-    """A theorem: its name, its statement in English, what it assumes, and how it is stated about a netlist."""
+    """A theorem: its name, its statement in English, what it assumes, and how it is stated about a netlist.
+
+    `premises` are theorems whose invariants its proof takes for granted.
+    """
 
     name: str
     statement: str
     assumptions: tuple[str, ...]
     problem: _Builder
+    premises: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ def theorem(name: str) -> Theorem:
     """
     short = _short(name, NAMES)
     module = importlib.import_module(f"formal.theorems.{NAMES[short]}")
-    return Theorem(short, inspect.getdoc(module) or "", tuple(module.ASSUMPTIONS), module.problem)
+    premises = tuple(getattr(module, "PREMISES", ()))
+    return Theorem(short, inspect.getdoc(module) or "", tuple(module.ASSUMPTIONS), module.problem, premises)
 
 
 def check(name: str) -> Check:
@@ -142,8 +148,7 @@ def with_premises(names: Sequence[str]) -> list[str]:
     found: list[str] = []
     for name in names:
         each = stated(name)
-        premises = with_premises(each.premises) if isinstance(each, Check) else []
-        found += [short for short in (*premises, each.name) if short not in found]
+        found += [short for short in (*with_premises(each.premises), each.name) if short not in found]
     return found
 
 

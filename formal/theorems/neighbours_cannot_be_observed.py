@@ -28,12 +28,12 @@ import pyrtl
 from formal.accesses import by_age, stage_is_owners
 from formal.algebra import Term
 from formal.busy_host import busy_host
+from formal.host_automaton import HOST_INPUTS
 from formal.lemmas import command_lemmas, flight_lemmas, make, window_lemmas
 from formal.monitor import monitored
 from formal.problem import Candidate, Claim, Inputs, Problem, Stimulus, closed_under_dependence
 from formal.relations import (
     CONTROL_PLANE,
-    HOST_INPUTS,
     Pair,
     agreement_lemmas,
     compared,
@@ -50,8 +50,9 @@ from formal.relations import (
 from formal.shell import age_of_answer
 from formal.sweep import prefetch_entries, sweep_lemmas, watch_sweep
 from formal.transition import State, TransitionSystem
+from formal.two_hosts import observed_inputs
 from isa.configuration import PoolConfig
-from isa.registers import CoreState, Register
+from isa.registers import Register
 from rtl.channels import Kind
 from rtl.core_ports import core_ports
 from rtl.sizes import Sizes
@@ -92,14 +93,20 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
 
 
 def _assumptions(config: PoolConfig) -> Iterator[Claim]:
-    if config.tenants != 1 << Sizes(config).tenant:
-        yield Claim("A is a tenant", compared(config, lambda p: p.left.logic.less(p.observer, p.left.config.tenants)))
     for name in HOST_INPUTS:
         yield Claim(f"{name} is equal", compared(config, _equal(name)))
+    yield from tenant_assumptions(config)
+
+
+def tenant_assumptions(config: PoolConfig) -> Iterator[Claim]:
+    """What is A's does the same in both runs."""
+    if config.tenants != 1 << Sizes(config).tenant:
+        is_tenant = compared(config, lambda p: p.left.logic.less(p.observer, p.left.config.tenants))
+        yield Claim("A is a tenant", is_tenant, "assumed")
     for core in range(config.cores):
-        yield Claim(f"core{core} does the same when HELD by A", compared(config, _same_outputs(core)))
+        yield Claim(f"core{core} does the same when HELD by A", compared(config, _same_outputs(core)), "assumed")
     for channel in range(config.channels):
-        yield Claim(f"channel{channel} answers A alike", compared(config, _same_answer(channel)))
+        yield Claim(f"channel{channel} answers A alike", compared(config, _same_answer(channel)), "assumed")
 
 
 def _equal(name: str) -> Callable[[Pair], Term]:
@@ -135,6 +142,16 @@ def _properties(config: PoolConfig, system: TransitionSystem, control: Sequence[
 
     for name in control:
         yield claim(f"{name} is the same", "control plane", _equal(name))
+    yield from view_claims(config, system)
+    yield claim("the host reads the same about A", "host", _host_reads_the_same)
+
+
+def view_claims(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]:
+    """A's view, but for the control plane, is the same in both runs."""
+
+    def claim(name: str, group: str, formula: Callable[[Pair], Term]) -> Claim:
+        return Claim(name, compared(config, formula), group)
+
     for tenant in range(config.tenants):
         for name in context_registers(system, tenant):
             yield claim(f"{name} is the same for A", f"tenant{tenant}", context_agrees(tenant, name))
@@ -151,7 +168,6 @@ def _properties(config: PoolConfig, system: TransitionSystem, control: Sequence[
         for port in ("valid", "write", "address", "data", "strobe"):
             yield claim(f"{here}_{port} is the same for A", here, request_agrees(channel, port))
     yield claim("level 1 serves A in the same cycles", "dispatch", dispatch_agrees)
-    yield claim("the host reads the same about A", "host", _host_reads_the_same)
 
 
 def _host_reads_the_same(p: Pair) -> Term:
@@ -218,19 +234,7 @@ def _stimulus(config: PoolConfig, system: TransitionSystem) -> Stimulus:
     def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
         left, right = (single(generator, [state], symbols)[0] for state in states)
         names = [name for name in HOST_INPUTS if name in left]
-        for core in range(config.cores):
-            if states[0][f"core{core}_state"] == CoreState.HELD and states[0][f"core{core}_owner"] == symbols["A"]:
-                names += [f"core{core}_{port}_i" for port in core_ports(config).outputs]
-        for channel in range(config.channels):
-            if _answers(config, states[0], channel, symbols["A"]):
-                names.append(f"channel{channel}_response")
+        names += observed_inputs(config, states[0], symbols["A"])
         return left, {**right, **{name: left[name] for name in names if name in left}}
 
     return draw
-
-
-def _answers(config: PoolConfig, state: State, channel: int, observer: int) -> bool:
-    """The channel's slot whose answer is due named a core of A."""
-    age = age_of_answer(config) + channel * config.slot_spacing
-    core = (int(state["wheel_position"]) - age) % config.cores
-    return bool(state[f"core{core}_owner"] == observer)

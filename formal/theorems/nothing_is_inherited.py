@@ -47,7 +47,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         name="nothing_is_inherited",
         system=system,
         properties=list(_properties(config, system)),
-        candidates=list(_candidates(config, system)),
+        candidates=list(invariants(config, system)),
         covers=[
             Claim("a core is FREE after DRAINING", seen(config, _scrubs_owned)),
             Claim("a tenant is attached", seen(config, _attached)),
@@ -221,7 +221,8 @@ def _attached(s: Sight) -> Term:
 # ---- invariants
 
 
-def _candidates(config: PoolConfig, system: TransitionSystem) -> Iterator[Candidate]:
+def invariants(config: PoolConfig, system: TransitionSystem) -> Iterator[Candidate]:
+    """The whole invariant; the system needs the ghosts of `watch_sweep`."""
     yield from command_lemmas(config)
     yield from window_lemmas(config)
     yield from core_lemmas(config)

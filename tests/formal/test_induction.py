@@ -195,3 +195,21 @@ def test_no_random_mutant_is_both_proved_and_refuted() -> None:
             refuted += 1
         assert not (proved and isinstance(found, Refuted)), seed
     assert refuted >= 2
+
+
+def test_what_another_theorem_proved_is_a_hypothesis_and_no_goal() -> None:
+    """Here the other theorem is wrong, so that a proof shows that nobody asked again, and none that it was asked."""
+    block = pyrtl.Block()
+    with pyrtl.set_working_block(block):
+        leak, count = Register(1, "leak", reset_value=0), Register(4, "count", reset_value=0)
+        leak.next <<= Input(1, "noise")
+        count.next <<= select(leak, (count + 1)[:4], count)
+
+    def problem(proved_by: str) -> Problem:
+        quiet = Candidate("quiet", lambda logic, view: view["leak"] == 0, proved_by=proved_by)
+        still = Claim("still", lambda logic, view: view["count"] == 0)
+        constant = Candidate("constant", lambda logic, view: view["count"] == 0)
+        return Problem("toy", TransitionSystem(block), [still], [quiet, constant])
+
+    assert isinstance(prove(problem("elsewhere"), effort=QUIET), Proved)
+    assert isinstance(prove(problem(""), effort=QUIET), Unknown)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 
 import pytest
+from pyrtl import Register
 
+from formal.busy_host import long_enough
+from formal.host_automaton import AutomatonError, depends_on_host_alone, watch_host
+from formal.induction import prove
 from formal.isolation_mutants import ISOLATION_MUTANTS, MUTANT_POOL, IsolationMutant, hunt
+from formal.monitor import Lookup, monitored
 from formal.mutation import mutated
 from formal.relations import CONTROL_PLANE
 from formal.shell import shell_block
 from formal.theorems import neighbours_cannot_be_observed
-from formal.verdict import Refuted
+from formal.transition import TransitionSystem
+from formal.verdict import Refuted, demand_proof
 
 SLOW = {"arrival_survives", "context_survives_stop", "taken_is_lost", "command_waits"}
 """Rare combinations: some ten seconds each."""
@@ -34,3 +40,23 @@ def test_the_control_plane_is_shared_by_both_runs_and_a_command_that_waits_is_no
     (waits,) = (mutant for mutant in ISOLATION_MUTANTS if mutant.name == "command_waits")
     leaking = neighbours_cannot_be_observed.problem(MUTANT_POOL, mutated(block, *waits.patches))
     assert not control <= leaking.shared
+
+
+def test_what_others_commands_do_to_a_tenant_is_no_matter_of_equal_commands() -> None:
+    """Why there are two theorems: a leak from another tenant's commands is the same in runs with equal commands."""
+    (stalls,) = (mutant for mutant in ISOLATION_MUTANTS if mutant.name == "scrub_stalls")
+    leaking = mutated(shell_block(MUTANT_POOL), *stalls.patches)
+    equal_commands = neighbours_cannot_be_observed.problem(MUTANT_POOL, leaking)
+    demand_proof(prove(equal_commands, effort=long_enough(MUTANT_POOL)))
+
+
+def test_an_automaton_that_sees_a_tenant_is_refused() -> None:
+    def curious(lookup: Lookup) -> None:
+        watch_host(MUTANT_POOL, lookup)
+        seen = Register(3, "reference_progress", reset_value=0)
+        seen.next <<= lookup("tenant0_progress")
+
+    block = shell_block(MUTANT_POOL)
+    depends_on_host_alone(TransitionSystem(monitored(block, lambda lookup: watch_host(MUTANT_POOL, lookup))))
+    with pytest.raises(AutomatonError, match="reference_progress"):
+        depends_on_host_alone(TransitionSystem(monitored(block, curious)))

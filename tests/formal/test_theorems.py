@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import formal.theorems.no_path_leads_through_a_core
-from formal.campaign import campaign, check_result
+from formal.campaign import campaign, check_result, resting_on
 from formal.demonstration import BUG
 from formal.mutants import MUTANTS, Mutant, hunt
 from formal.theorems import CHECKS, TheoremResult, UnknownTheorem, check, prove, theorem, with_premises
@@ -52,11 +52,21 @@ def test_the_composition_is_unknown_as_long_as_a_premise_is_not_proved() -> None
     assert (refuted.verdict, refuted.reason) == ("unknown", "rests on L0, which is refuted")
 
 
+def test_a_theorem_is_unknown_as_long_as_one_whose_invariants_it_uses_is_not_proved() -> None:
+    assert theorem("independence").premises == ("hand-over",)
+    proved = TheoremResult("independence", "proved", 1.0, [], "")
+    premise = TheoremResult("hand-over", "proved", 1.0, [], "")
+    assert resting_on(proved, [premise]) == proved
+    resting = resting_on(proved, [replace(premise, verdict="unknown")])
+    assert (resting.verdict, resting.reason) == ("unknown", "rests on hand-over, which is unknown")
+
+
 def test_naming_a_lemma_proves_what_it_rests_on_first() -> None:
     names = with_premises(["L7"])
     assert names[-1] == "L7"
     assert {"non-interference", "hand-over", "memory", "L0", "L3", "L4"} < set(names)
     assert names.index("memory") < names.index("L6")
+    assert with_premises(["independence"]) == ["hand-over", "independence"]
 
 
 def test_a_lemma_is_proved_or_says_what_contradicts_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,142 @@
+"""Two runs whose hosts agree about tenant A, and about nothing else: random inputs for relational theorems.
+
+What A needs comes first, and waits until both hosts can do it: both write the arguments, each in its own time, and
+then the command in the same cycle. Otherwise each host serves the other tenants as it likes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from formal.busy_host import Wish, busy_host, idle_port, is_busy, next_write, wishes
+from formal.problem import Inputs, Stimulus
+from formal.shell import age_of_answer
+from formal.transition import State, TransitionSystem
+from isa.configuration import PoolConfig
+from isa.registers import Command, CoreState, Register
+from rtl.core_ports import core_ports
+from rtl.windows import Attachment
+
+_IDLE = (0.5, 0.97)
+"""How often the host of a run does nothing where it could serve another tenant."""
+_AT_RANDOM = 0.02
+_ATTACHED = (Attachment.STOPPED, Attachment.ACTIVE)
+
+
+def two_hosts(config: PoolConfig, system: TransitionSystem) -> Stimulus:
+    """A stimulus for two runs of any system made from the shell of `config`, with the tenant in the symbol A.
+
+    A plan for A is kept until it has been carried out, or cannot be any more; after reset nothing can.
+    """
+    single = busy_host(config, system)
+    plan: list[Wish] = []
+
+    def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
+        observer = symbols["A"]
+        drawn = [single(generator, [state], symbols)[0] for state in states]
+        if plan and not all(_is_acceptable(config, state, plan[0]) for state in states):
+            plan.clear()
+        if not plan:
+            wanted = wishes(config, states[0], generator, [observer] if observer < config.tenants else [])
+            plan.extend(
+                wish for wish in list(wanted)[:1] if all(_is_acceptable(config, state, wish) for state in states)
+            )
+        if plan:
+            ports = _for_both(states, plan[0], generator)
+            if all(_is_order(port) for port in ports):
+                plan.clear()
+        else:
+            ports = [
+                _for_others(config, state, given, observer, idle, generator)
+                for state, given, idle in zip(states, drawn, _IDLE, strict=True)
+            ]
+        inputs = [{name: {**given, **port}[name] for name in given} for given, port in zip(drawn, ports, strict=True)]
+        return inputs[0], {
+            **inputs[1],
+            **{name: inputs[0][name] for name in observed_inputs(config, states[0], observer)},
+        }
+
+    return draw
+
+
+def observed_inputs(config: PoolConfig, state: State, observer: int) -> list[str]:
+    """Inputs that are A's in this state: its cores' outputs, and the answers to its slots."""
+    names = []
+    for core in range(config.cores):
+        if state[f"core{core}_state"] == CoreState.HELD and state[f"core{core}_owner"] == observer:
+            names += [f"core{core}_{port}_i" for port in core_ports(config).outputs]
+    for channel in range(config.channels):
+        age = age_of_answer(config) + channel * config.slot_spacing
+        core = (int(state["wheel_position"]) - age) % config.cores
+        if state[f"core{core}_owner"] == observer:
+            names.append(f"channel{channel}_response")
+    return names
+
+
+def _for_both(states: Sequence[State], wish: Wish, generator: random.Random) -> list[Inputs]:
+    """Both hosts come closer to the wish; the command itself is written by both at once."""
+    writes = [idle_port(generator) if is_busy(state) else next_write(state, wish) for state in states]
+    if all(_is_order(write) for write in writes):
+        return writes
+    return [idle_port(generator) if _is_order(write) else write for write in writes]
+
+
+def _is_order(write: Inputs) -> bool:
+    """COMMAND is written."""
+    return bool(write["control_write"] and write["control_address"] == Register.COMMAND)
+
+
+def _for_others(
+    config: PoolConfig, state: State, drawn: Inputs, observer: int, idle: float, generator: random.Random
+) -> Inputs:
+    """One host serves the other tenants, or does what comes, but nothing to A."""
+    if is_busy(state) or generator.random() < idle:
+        return idle_port(generator)
+    others = [tenant for tenant in range(config.tenants) if tenant != observer]
+    if generator.random() < _AT_RANDOM:
+        write = {name: drawn[name] for name in ("control_write", "control_address", "control_write_data")}
+    else:
+        wanted = next(wishes(config, state, generator, others), None)
+        write = idle_port(generator) if wanted is None else next_write(state, wanted)
+    return idle_port(generator) if _is_about(config, state, write, observer) else write
+
+
+def _is_about(config: PoolConfig, state: State, write: Inputs, observer: int) -> bool:
+    """The write orders something of A."""
+    if not _is_order(write):
+        return False
+    core = state["argument_core"]
+    revokes = write["control_write_data"] == Command.REVOKE
+    its_core = core < config.cores and state[f"core{core}_owner"] == observer
+    return bool(its_core if revokes else state["argument_tenant"] == observer)
+
+
+def _is_acceptable(config: PoolConfig, state: State, wish: Wish) -> bool:
+    """The host alone can have its wish now, and until it has it."""
+    command, arguments = wish
+    core = arguments.get(Register.ARGUMENT_CORE, 0)
+    if command == Command.REVOKE:
+        return bool(state[f"core{core}_state"] == CoreState.HELD)
+    tenant = arguments[Register.ARGUMENT_TENANT]
+    attachment = state[f"tenant{tenant}_attachment"]
+    used = [
+        state[f"core{other}_virtual"]
+        for other in range(config.cores)
+        if state[f"core{other}_state"] != CoreState.FREE and state[f"core{other}_owner"] == tenant
+    ]
+    if command == Command.ATTACH:
+        base, limit = arguments[Register.ARGUMENT_BASE], arguments[Register.ARGUMENT_LIMIT]
+        windows = [
+            (state[f"tenant{other}_base"], state[f"tenant{other}_limit"])
+            for other in range(config.tenants)
+            if state[f"tenant{other}_attachment"] != Attachment.DETACHED
+        ]
+        overlaps = any(base < start + length and start < base + limit for start, length in windows)
+        return attachment == Attachment.DETACHED and not overlaps
+    if command == Command.GRANT:
+        is_free = state[f"core{core}_state"] == CoreState.FREE
+        return bool(attachment in _ATTACHED and is_free and arguments[Register.ARGUMENT_VIRTUAL] not in used)
+    if command in (Command.STOP, Command.DETACH):
+        return not used and attachment in (_ATTACHED if command == Command.STOP else (Attachment.STOPPED,))
+    return attachment in _ATTACHED
