@@ -6,7 +6,7 @@ Ownership, windows, states and their timers live here; what a tenant's program d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from isa.configuration import PoolConfig
@@ -23,6 +23,8 @@ from isa.registers import (
 
 SCRUB_MARGIN_CYCLES = 4
 """Cycles in SCRUBBING beyond the sweep of the core; `rtl.sizes` has the same number."""
+CHECK_CYCLES = 1
+"""Cycles from the write of COMMAND to the one whose cores, attachments and windows it is checked against."""
 MAY_START = (TenantState.STOPPED, TenantState.DONE)
 MOVING = (TenantState.RUNNING, TenantState.PAUSED)
 
@@ -109,6 +111,8 @@ class ControlPlane:
     _result: Result = Result.NONE
     _ordered: int = 0
     _effect_at: int | None = None
+    _seen_cores: list[CoreEntry] = field(default_factory=list)
+    _seen_tenants: list[Context] = field(default_factory=list)
     _sweep: _Sweep | None = None
 
     def __post_init__(self) -> None:
@@ -187,10 +191,21 @@ class ControlPlane:
         """Let `cycles` cycles pass."""
         end = self.cycle + cycles
         if self._effect_at is not None and self._effect_at <= end:
+            self._see()
             self._pass_until(self._effect_at)
             self._effect_at = None
             self._result = self._execute(self._ordered)
+            self._seen_cores = []
+        elif self._effect_at is not None and self._effect_at - COMMAND_CYCLES + CHECK_CYCLES <= end:
+            self._see()
         self._pass_until(end)
+
+    def _see(self) -> None:
+        """Keep what the command is checked against, unless its moment is past."""
+        if not self._seen_cores and self._effect_at is not None:
+            self._pass_until(self._effect_at - COMMAND_CYCLES + CHECK_CYCLES)
+            self._seen_cores = [replace(entry) for entry in self.cores]
+            self._seen_tenants = [replace(context) for context in self.tenants]
 
     def _pass_until(self, cycle: int) -> None:
         self.cycle = cycle
@@ -274,38 +289,38 @@ class ControlPlane:
         context = self.tenants[number]
         match command:
             case Command.ATTACH:
-                return self._attach(context)
+                return self._attach(number, context)
             case Command.GRANT:
-                return self._grant(number, context, self.cores[core])
+                return self._grant(number, context, core)
             case Command.START:
                 return self._start(context)
             case Command.PAUSE | Command.RESUME:
                 return self._pause_or_resume(context, command)
         return self._stop_or_detach(number, context, command)
 
-    def _attach(self, context: Context) -> Result:
+    def _attach(self, number: int, context: Context) -> Result:
         base, limit = self._argument(Register.ARGUMENT_BASE), self._argument(Register.ARGUMENT_LIMIT)
-        if context.state is not TenantState.DETACHED:
+        if self._seen_tenants[number].state is not TenantState.DETACHED:
             return Result.WRONG_TENANT_STATE
         if base % self.config.fetch_beats or limit % self.config.fetch_beats or not limit:
             return Result.WINDOW_NOT_ALIGNED
         if base + limit > self.config.memory_beats:
             return Result.WINDOW_OUTSIDE_MEMORY
-        used = [other for other in self.tenants if other.state is not TenantState.DETACHED]
+        used = [other for other in self._seen_tenants if other.state is not TenantState.DETACHED]
         if any(base < other.base + other.limit and other.base < base + limit for other in used):
             return Result.WINDOW_OVERLAPS
         context.state, context.base, context.limit = TenantState.STOPPED, base, limit
         return Result.ACCEPTED
 
-    def _grant(self, number: int, context: Context, entry: CoreEntry) -> Result:
-        virtual = self._argument(Register.ARGUMENT_VIRTUAL)
+    def _grant(self, number: int, context: Context, core: int) -> Result:
+        entry, virtual = self.cores[core], self._argument(Register.ARGUMENT_VIRTUAL)
         if context.state in (TenantState.DETACHED, TenantState.DIRTY):
             return Result.WRONG_TENANT_STATE
-        if entry.state is not CoreState.FREE:
+        if self._seen_cores[core].state is not CoreState.FREE:
             return Result.WRONG_CORE_STATE
         if any(
             other.owner == number and other.virtual == virtual
-            for other in self.cores
+            for other in self._seen_cores
             if other.state is not CoreState.FREE
         ):
             return Result.VIRTUAL_INDEX_TAKEN
@@ -350,7 +365,7 @@ class ControlPlane:
             return Result.WRONG_TENANT_STATE
         if command is Command.DETACH and context.state is not TenantState.STOPPED:
             return Result.WRONG_TENANT_STATE
-        if any(entry.owner == number for entry in self.cores if entry.state is not CoreState.FREE):
+        if any(entry.owner == number for entry in self._seen_cores if entry.state is not CoreState.FREE):
             return Result.TENANT_HOLDS_CORES
         if command is Command.DETACH:
             context.state = TenantState.DIRTY

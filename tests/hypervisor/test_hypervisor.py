@@ -162,6 +162,22 @@ def test_another_hypervisor_finds_what_the_first_one_left(hypervisor: Hypervisor
     assert third.attach(WINDOW_BYTES).window == tenant.window
 
 
+def test_a_command_is_checked_against_the_cycle_behind_its_write(port: PoolPort) -> None:
+    hypervisor = Hypervisor(port)
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    for command, early in ((Command.GRANT, Result.WRONG_CORE_STATE), (Command.STOP, Result.TENANT_HOLDS_CORES)):
+        for lead, expected in ((2, early), (1, Result.ACCEPTED)):
+            assert result_of(port, Command.GRANT, tenant=tenant.number, core=0, virtual=0) is Result.ACCEPTED
+            port.transfer([Write(Register.ARGUMENT_CORE, 0), Write(Register.COMMAND, Command.REVOKE)])
+            free = port.cycle - 1 + COMMAND_CYCLES + TINY.drain_cycles + TINY.scrub_cycles + sizes.SCRUB_MARGIN_CYCLES
+            port.step(free - lead - port.cycle)
+            idle = Idle(COMMAND_CYCLES)
+            assert port.transfer([Write(Register.COMMAND, command), idle, Read(Register.COMMAND_RESULT)])[0] == expected
+            if command is Command.GRANT and expected is Result.ACCEPTED:
+                hypervisor.take_note(tenant, [0])
+                hypervisor.revoke(tenant)
+
+
 def test_the_host_reaches_memory_through_its_own_slots(port: PoolPort) -> None:
     data = np.arange(TINY.beat_bytes, dtype=np.uint8)
     port.host_write(77, data)
