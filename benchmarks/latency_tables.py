@@ -1,7 +1,7 @@
 """Latency tables: cycles of every layer of a network for every number of cores, from the exact timing model.
 
 What a simulation of many tasks needs of a network, in a few kilobytes. Kept by the content of network, pool and sources
-(`benchmarks.cache`), a file for each number of cores.
+(`benchmarks.cache`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.cache import remembered, sources_digest
 from benchmarks.networks import BuiltNetwork, build
 from compiler.compile import compile_model
 from compiler.latencies import time_stage
+from compiler.package import Package
 from isa.configuration import PoolConfig
 
 Report = Callable[[float, str], None]
@@ -52,41 +54,80 @@ class LatencyTable:
 def latency_table(name: str, config: PoolConfig, counts: Sequence[int], report: Report) -> LatencyTable:
     """The table of a network of `benchmarks.networks`, timed now or kept from before.
 
-    Networks with several stages (layers on the host in between) count as one: the host's time is not in the table.
+    All numbers of cores are those of one package, since where a frame lies decides on which channel it is fetched
+    first.
     """
     network = build(name, report)
-    columns: dict[int, dict[str, Any]] = {}
-    with ProcessPoolExecutor(max_workers=min(len(counts), os.cpu_count() or 1)) as workers:
-        pending = {workers.submit(_remembered_column, network, config, count): count for count in counts}
-        for done in as_completed(pending):
-            columns[pending[done]] = done.result()
-            report(len(columns) / len(counts), f"{name}: timed on {len(columns)} of {len(counts)} numbers of cores")
+    sizes = sorted(dataclasses.asdict(config).items())
+    key = (network.digest, sizes, tuple(counts), sources_digest(*EXACT_SOURCES))
+    found = remembered(f"latencies-{name}-{config.name}", key, lambda: _compute(network, config, counts, report))
+    columns = {count: found["columns"][str(count)] for count in counts}
     layers = zip(*(columns[count]["layers"] for count in counts), strict=True)
     return LatencyTable(
         name,
         config.name,
-        tuple(columns[counts[0]]["names"]),
+        tuple(found["names"]),
         tuple(dict(zip(counts, layer, strict=True)) for layer in layers),
         {count: columns[count]["start"] for count in counts},
         {count: columns[count]["tail"] for count in counts},
     )
 
 
-def _remembered_column(network: BuiltNetwork, config: PoolConfig, cores: int) -> dict[str, Any]:
-    key = (network.digest, sorted(dataclasses.asdict(config).items()), cores, sources_digest(*EXACT_SOURCES))
-    return remembered(f"latencies-{network.name}-{config.name}-{cores}", key, lambda: _column(network, config, cores))
+def table_package(network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Report) -> Package:
+    """The package that a table is about."""
+    return compile_model(
+        network.path, config, counts, progress=lambda fraction, what: report(fraction / 2, f"{network.name}: {what}")
+    )
 
 
-def _column(network: BuiltNetwork, config: PoolConfig, cores: int) -> dict[str, Any]:
-    """One number of cores; compiled alone, since frames do not depend on each other."""
-    package = compile_model(network.path, config, [cores])
+def table_of(package: Package, config: PoolConfig, counts: Sequence[int]) -> LatencyTable:
+    """The table of a package, timed here and now."""
+    columns = {count: _column(package, config, count) for count in counts}
+    return LatencyTable(
+        package.name,
+        config.name,
+        tuple(layer.name for layer in package.layers),
+        tuple({count: columns[count]["layers"][layer] for count in counts} for layer in range(len(package.layers))),
+        {count: columns[count]["start"] for count in counts},
+        {count: columns[count]["tail"] for count in counts},
+    )
+
+
+def _compute(network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Report) -> dict[str, Any]:
+    package = table_package(network, config, counts, report)
+    columns: dict[str, dict[str, Any]] = {}
+    workers = min(len(counts), os.cpu_count() or 1)
+    with ProcessPoolExecutor(workers, initializer=_adopt, initargs=(package, config)) as pool:
+        pending = {pool.submit(_adopted_column, count): count for count in sorted(counts)}
+        for done in as_completed(pending):
+            columns[str(pending[done])] = done.result()
+            what = f"{network.name}: timed on {len(columns)} of {len(counts)} numbers of cores"
+            report(0.5 + len(columns) / len(counts) / 2, what)
+    return {"names": [layer.name for layer in package.layers], "columns": columns}
+
+
+_adopted: tuple[Package, PoolConfig] | None = None
+"""What a worker process times."""
+
+
+def _adopt(package: Package, config: PoolConfig) -> None:
+    global _adopted
+    _adopted = package, config
+
+
+def _adopted_column(cores: int) -> dict[str, Any]:
+    assert _adopted is not None
+    return _column(*_adopted, cores)
+
+
+def _column(package: Package, config: PoolConfig, cores: int) -> dict[str, Any]:
+    """One number of cores. Several stages (layers on the host in between) count as one, without the host's time."""
     window = package.window()
     layers: list[int] = []
     start = tail = 0
     for stage in package.stages:
         timing = time_stage(package, stage, range(cores), config, window)
         start += timing.barriers[0]
-        layers += [end - begin for begin, end in zip(timing.barriers, timing.barriers[1:], strict=False)]
+        layers += [end - begin for begin, end in pairwise(timing.barriers)]
         tail += timing.cycles - timing.barriers[-1]
-    names = [layer.name for layer in package.layers]
-    return {"names": names, "layers": layers, "start": start, "tail": tail}
+    return {"layers": layers, "start": start, "tail": tail}

@@ -7,20 +7,25 @@ stand for one. Who is left out of what, and what costs what: `benchmarks.mix`.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import Any
 
-from benchmarks.cache import BENCHES
-from benchmarks.latency_tables import LatencyTable, Report, latency_table
+from benchmarks.cache import BENCHES, remembered, sources_digest
+from benchmarks.latency_tables import LatencyTable, Report, latency_table, table_package
 from benchmarks.mix.bound import most_in_time
 from benchmarks.mix.elastic import ElasticPool
 from benchmarks.mix.fleet import FleetError, run_fleet, workers
 from benchmarks.mix.metrics import Finished, equal_fairness, fairness, sla_satisfaction, summary, tail_latency
+from benchmarks.mix.points import Point, measured, simulated, slack
 from benchmarks.mix.servers import earliest_deadline, first_come, run_partition, run_preemptive
 from benchmarks.mix.tasks import CLOCK_HERTZ, MixTask, TaskKind, poisson_tasks
+from benchmarks.networks import BuiltNetwork, build
+from hypervisor.hypervisor import HypervisorError
+from hypervisor.machines import open_port
 from hypervisor.policies import POLICIES
 from isa.configuration import NAMED_POOLS, PoolConfig
 from scripts.benches import plots
@@ -43,6 +48,12 @@ MOST_PARTS = 4
 FLEET_TASKS, FLEET_POOLS, FLEET_LOAD = 10_000, 64, 0.9
 BASELINE = "single"
 SINGLE = "single, preemptive"
+RTL_SOURCES = (
+    *("isa/*.py", "compiler/*.py", "rtl/*.py", "benchmarks/mix/points.py", "hypervisor/switch.py"),
+    *("hypervisor/hypervisor.py", "hypervisor/pool_port.py", "hypervisor/backends/rtl_port.py"),
+    *("hypervisor/backends/verilator_*.py", "hypervisor/backends/harness.cpp"),
+)
+"""What a run on the RTL depends on."""
 
 Schedules = dict[str, list[list[Finished]]]
 
@@ -63,6 +74,7 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
         raise InputError(f"--network {names[0]}: the bench 'mix' has networks of its own")
     with fraction_progress("mix") as progress:
         mix = tables(config, progress)
+        on_rtl = validate(mix, progress)
         rows: list[dict[str, Any]] = []
         for number, load in enumerate(LOADS):
             progress(number / len(LOADS), f"load {load}")
@@ -70,9 +82,8 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
             rows += rows_of(mix, workloads, load)
     plots.mix(rows, BENCHES / f"mix-{config.name}.png")
     note(
-        "Times: latencies of layers from the exact timing model, which tests/backends compare with the RTL cycle by "
-        "cycle; costs of switching from hypervisor.switch, measured on the RTL of pool small; schedules simulated "
-        "from these. No figure of this table was measured on the RTL itself."
+        "Times: latencies of layers from the exact timing model, costs of switching from hypervisor.switch, schedules "
+        f"simulated from these. Sampled on the Verilog of pool {config.name}: {on_rtl}."
     )
     note(
         "detector: the convolutions of VGG-16 (backbone of SSD300) stand for a detector. static: the best of all "
@@ -101,6 +112,45 @@ def measure_fleet(
     row: dict[str, Any] = {"schedule": "elastic", "load": load, "pools": pools, "tasks": len(finished), "seed": seed}
     row |= {"simulated seconds": round(last / CLOCK_HERTZ, 4), "switches": switches}
     return [row | _rounded(summary(finished)) | _tails(finished)]
+
+
+def validate(mix: Mix, report: Report) -> str:
+    """Run sampled tasks on the Verilog, too; what they take. Raises HypervisorError where the simulation is wrong.
+
+    A task that is resized may end earlier than the simulation says, by what that counts too much (`points.slack`).
+    """
+    config, points = mix.config, sampled_points(mix.config)
+    texts = []
+    for number, point in enumerate(points):
+        network = build(point.network)
+        table = mix.tables[point.network]
+        report(number / len(points), f"{point}, on the Verilog")
+
+        def run(point: Point = point, network: BuiltNetwork = network, table: LatencyTable = table) -> dict[str, Any]:
+            package = table_package(network, config, table.core_counts, report)
+            expected = simulated(config, point, table)
+            port = open_port("verilator", config, lambda cycle: report(min(1.0, cycle / expected), f"{point}: Verilog"))
+            try:
+                return {"cycles": measured(port, point, package, table)}
+            finally:
+                port.close()
+
+        key = (network.digest, sorted(dataclasses.asdict(config).items()), point, table, sources_digest(*RTL_SOURCES))
+        cycles = int(remembered(f"mix-rtl-{point.network}-{config.name}", key, run)["cycles"])
+        expected = simulated(config, point, table)
+        if not cycles <= expected <= cycles + slack(config, point):
+            raise HypervisorError(
+                f"{point} takes {cycles} cycles on the Verilog and {expected} in the simulation: one of them is wrong"
+            )
+        texts.append(f"{point}: {cycles:,} cycles ({expected:,} simulated)")
+    return "; ".join(texts)
+
+
+def sampled_points(config: PoolConfig) -> tuple[Point, ...]:
+    """Tasks on all cores, on more from some layer on, and on fewer."""
+    most = config.cores
+    some = max(count for count in CORE_COUNTS if count < most)
+    return Point("resnet50", most), Point("resnet50", some, 20, most), Point("resnet50", most, 45, some)
 
 
 def tables(config: PoolConfig, report: Report) -> Mix:

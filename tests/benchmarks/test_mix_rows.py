@@ -7,7 +7,9 @@ import os
 import pytest
 
 from benchmarks.latency_tables import LatencyTable
+from benchmarks.mix.points import Point
 from benchmarks.mix.tasks import poisson_tasks
+from hypervisor.hypervisor import HypervisorError
 from isa.configuration import NAMED_POOLS
 from scripts.benches import mix
 from scripts.benches.page import collecting
@@ -60,6 +62,26 @@ def test_partitions_use_all_cores_and_leave_every_network_a_part() -> None:
     for parts in found:
         for _, homes in mix.homes_of(parts):
             assert all(len(home) for home in homes.values())
+
+
+def test_a_simulation_that_the_rtl_disagrees_with_is_an_error(
+    invented: mix.Mix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Built:
+        digest = "none"
+
+    def answered(cycles: int) -> None:
+        monkeypatch.setattr(mix, "remembered", lambda kind, key, compute: {"cycles": cycles})
+
+    monkeypatch.setattr(mix, "build", lambda name: Built())
+    whole = invented.tables["resnet50"].cycles(16)
+    monkeypatch.setattr(mix, "sampled_points", lambda config: (Point("resnet50", 16),))
+    answered(whole)
+    assert f"{whole:,} cycles" in mix.validate(invented, lambda fraction, what: None)
+    for wrong in (whole - 1, whole + 1):
+        answered(wrong)
+        with pytest.raises(HypervisorError, match="one of them is wrong"):
+            mix.validate(invented, lambda fraction, what: None)
 
 
 @pytest.mark.long
