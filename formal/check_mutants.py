@@ -24,6 +24,7 @@ from formal.structure import (
 )
 from formal.theorems import a_mac_step_is_that_of_the_isa as mac
 from formal.theorems import every_word_is_one_instruction_or_a_fault as words
+from formal.theorems import late_answers_stop_the_clock as late
 from formal.theorems import results_are_those_of_float32 as float32
 from isa import encoding
 from isa.configuration import NAMED_POOLS
@@ -53,6 +54,10 @@ def _core(patch: Patch) -> pyrtl.Block:
 
 def _shell(patch: Patch) -> pyrtl.Block:
     return mutated(shell_block(MUTANT_POOL), patch)
+
+
+def _adapter(part: str, patch: Patch) -> list[str]:
+    return late.contradictions(mutated(late.adapter(MUTANT_POOL), patch), part)
 
 
 def _requantiser(part: str, patch: Patch) -> list[str]:
@@ -190,6 +195,26 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "a tensor on top of a live one", "compilation", "a layer's output lies on a tensor that a later layer reads",
         packages.on_top_of_a_live_tensor,
+    ),
+    CheckMutant(
+        "a queue without an end", "late-memory", "what is pushed overwrites what waits",
+        lambda: _adapter("queues", tie("requests_end", 0)),
+    ),
+    CheckMutant(
+        "reading what is being written", "late-memory", "a read is sent while a write of its beat is unanswered",
+        lambda: _adapter("hazards", tie("write_matches", 0)),
+    ),
+    CheckMutant(
+        "writing what is being read", "late-memory", "a write is sent while a read of its beat is unanswered",
+        lambda: _adapter("hazards", tie("read_matches", 0)),
+    ),
+    CheckMutant(
+        "an answer that does not wait", "late-memory", "an answer is taken while the pool's clock stands",
+        lambda: _adapter("stalls", redirect("answers_pops", "read_is_due")),
+    ),
+    CheckMutant(
+        "silent data", "late-memory", "an answer with SLVERR counts as data",
+        lambda: _adapter("errors", tie("read_fails", 0)),
     ),
     *(
         CheckMutant(

@@ -24,7 +24,7 @@ import pyrtl
 from pyrtl import WireVector, select
 
 from isa.configuration import PoolConfig
-from rtl.fifo import in_flight, power_of_two, queue, shifted
+from rtl.fifo import in_flight, named, power_of_two, queue, shifted
 from rtl.sizes import Sizes, gated, register
 
 RESPONSE_BITS = 2
@@ -86,7 +86,7 @@ def axi_channel(sizes: AxiChannelSizes, ports: Mapping[str, WireVector]) -> dict
         ~valid | ports[ready] for valid, ready in ((ar_valid, "arready"), (aw_valid, "awready"), (w_valid, "wready"))
     )
     sends_read, sends_write = WireVector(1, "sends_read"), WireVector(1, "sends_write")
-    compared = address[: min(sizes.compared_bits, sizes.address_bits)]
+    compared = named("compared_address", address[: min(sizes.compared_bits, sizes.address_bits)])
     depth = power_of_two(sizes.latency)
     read_answered, write_answered = WireVector(1, "read_answered"), WireVector(1, "write_answered")
     reads = in_flight("read", depth, compared, sends_read, read_answered, compared)
@@ -111,10 +111,14 @@ def axi_channel(sizes: AxiChannelSizes, ports: Mapping[str, WireVector]) -> dict
         field.next <<= select(sends, value, field)
         outputs[port] = field
 
-    read_due = shifted("reads_due", sizes.latency, asks & ~ports["request_write"], ports["enable"])
-    write_due = shifted("writes_due", sizes.latency, asks & ports["request_write"], ports["enable"])
-    read_fails = (ports["rresp"] != 0) | ~ports["rlast"] | (ports["rid"] != 0)
-    write_fails = (ports["bresp"] != 0) | (ports["bid"] != 0)
+    read_due = named(
+        "read_is_due", shifted("reads_due", sizes.latency, asks & ~ports["request_write"], ports["enable"])
+    )
+    write_due = named(
+        "write_is_due", shifted("writes_due", sizes.latency, asks & ports["request_write"], ports["enable"])
+    )
+    read_fails = named("read_fails", (ports["rresp"] != 0) | ~ports["rlast"] | (ports["rid"] != 0))
+    write_fails = named("write_fails", (ports["bresp"] != 0) | (ports["bid"] != 0))
     answer = pyrtl.concat(read_fails, gated(ports["rdata"], ~read_fails))
     answers = queue("answers", len(answer), sizes.latency, read_answered, answer, ports["enable"] & read_due)
     acknowledgements = queue(

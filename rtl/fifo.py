@@ -15,6 +15,13 @@ def power_of_two(count: int) -> int:
     return max(2, 1 << (count - 1).bit_length())
 
 
+def named(name: str, wire: WireVector) -> WireVector:
+    """The same value on a wire that the proofs can name."""
+    result = WireVector(len(wire), name)
+    result <<= wire
+    return result
+
+
 @dataclass(frozen=True)
 class Queue:
     """The oldest entry, in registers; `head` means something while `valid` is 1."""
@@ -36,12 +43,13 @@ def queue(name: str, bits: int, least_depth: int, push: WireVector, data: WireVe
     memory = MemBlock(bits, pointer_bits - 1, f"{name}_memory", max_read_ports=1, max_write_ports=1, asynchronous=True)
     valid, head = register(f"{name}_valid", 1), register(f"{name}_head", bits)
     first, end = register(f"{name}_first", pointer_bits), register(f"{name}_end", pointer_bits)
-    loads = (first != end) & (~valid | pop)
+    pops = named(f"{name}_pops", pop)
+    loads = (first != end) & (~valid | pops)
     memory[end[:-1]] <<= MemBlock.EnabledWrite(data, push)
     end.next <<= (end + push)[:pointer_bits]
     first.next <<= (first + loads)[:pointer_bits]
     head.next <<= select(loads, memory[first[:-1]], head)
-    valid.next <<= loads | (valid & ~pop)
+    valid.next <<= loads | (valid & ~pops)
     return Queue(valid, head, ~valid & (first == end))
 
 
@@ -70,7 +78,7 @@ def in_flight(
         is_used.next <<= inserts | (is_used & ~retires)
         used.append(is_used)
         matching.append(is_used & (here == asked))
-    return InFlight(any_of(used), any_of(matching))
+    return InFlight(any_of(used), named(f"{name}_matches", any_of(matching)))
 
 
 def shifted(name: str, length: int, value: WireVector, enable: WireVector) -> WireVector:

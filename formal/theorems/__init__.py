@@ -40,6 +40,7 @@ CHECKS: dict[str, str] = {
     "arithmetic": "results_are_those_of_float32",
     "multiply-accumulate": "a_mac_step_is_that_of_the_isa",
     "compilation": "a_package_means_the_same_in_every_run",
+    "late-memory": "late_answers_stop_the_clock",
     "L0": "no_path_leads_through_a_core",
     "L1": "the_control_plane_is_out_of_reach",
     "L2": "equal_cores_get_equal_inputs",
