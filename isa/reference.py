@@ -30,19 +30,19 @@ _ENGINE_TITLES = {
 
 def instruction_page() -> str:
     """The instruction set as a page of Markdown."""
-    summary = _table(
+    summary = markdown_table(
         ("opcode", "instruction", "engine", "meaning"),
         (
             (
                 f"`{kind.opcode:#04x}`",
                 f"[{kind.mnemonic()}](#{kind.mnemonic().lower()})",
                 kind.engine().name.lower(),
-                _documentation(kind)[0],
+                paragraphs(kind)[0],
             )
             for kind in INSTRUCTIONS
         ),
     )
-    parts = [_GENERATED, "# Instruction set", *_documentation(instructions), summary]
+    parts = [_GENERATED, "# Instruction set", *paragraphs(instructions), summary]
     for engine in Engine:
         parts.append(f"## {_ENGINE_TITLES[engine]}")
         for kind in INSTRUCTIONS:
@@ -65,11 +65,11 @@ def register_page() -> str:
     parts = [
         _GENERATED,
         "# Control registers",
-        *_documentation(registers),
+        *paragraphs(registers),
         f"An address has {registers.CONTROL_ADDRESS_BITS} bits, a register has {registers.CONTROL_DATA_BITS}. "
         f"IDENTIFICATION reads {registers.IDENTIFICATION:#010x}. "
         f"COMMAND_CYCLES is {registers.COMMAND_CYCLES}.",
-        _table(("address", "register", "host may", "meaning"), rows),
+        markdown_table(("address", "register", "host may", "meaning"), rows),
     ]
     chapters: tuple[tuple[str, type[IntEnum], Mapping[Any, str]], ...] = (
         ("Commands", registers.Command, registers.COMMAND_MEANINGS),
@@ -80,18 +80,18 @@ def register_page() -> str:
     )
     for title, enumeration, meanings in chapters:
         members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
-        parts += [f"## {title}", *_documentation(enumeration), _table(("value", "name", "meaning"), members)]
+        parts += [f"## {title}", *paragraphs(enumeration), markdown_table(("value", "name", "meaning"), members)]
     rows = (
         (str(int(register)), f"`{register.name}`", access[allowed], meaning)
         for register, allowed, meaning in registers.AXI_REGISTERS
     )
     parts += [
         "## Behind AXI",
-        *_documentation(registers.AxiRegister),
+        *paragraphs(registers.AxiRegister),
         f"On the AXI4-Lite port an address is a byte address: four times the number here. PATIENCE is "
         f"{registers.AXI_PATIENCE} after reset. COMMAND_RESULT reads {registers.AXI_CORE_IN_QUARANTINE} when a core in "
         "quarantine was to be granted.",
-        _table(("address", "register", "host may", "meaning"), rows),
+        markdown_table(("address", "register", "host may", "meaning"), rows),
     ]
     bits: tuple[tuple[str, type[IntEnum], Mapping[Any, str]], ...] = (
         ("STATUS", registers.AxiStatus, registers.AXI_STATUS_MEANINGS),
@@ -99,7 +99,7 @@ def register_page() -> str:
     )
     for title, enumeration, meanings in bits:
         members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
-        parts += [f"### {title}", _table(("value", "bit", "meaning"), members)]
+        parts += [f"### {title}", markdown_table(("value", "bit", "meaning"), members)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -141,8 +141,8 @@ def _instruction_section(kind: type[Instruction]) -> list[str]:
         rows.append((f"{WORD_BITS - 1}..{kind.used_bits()}", "reserved", "0", "", "illegal if not zero"))
     return [
         f"### {kind.mnemonic()}",
-        *_documentation(kind),
-        _table(("bits", "field", "values", "stored as", "meaning"), rows),
+        *paragraphs(kind),
+        markdown_table(("bits", "field", "values", "stored as", "meaning"), rows),
     ]
 
 
@@ -158,7 +158,7 @@ def _field_row(field: FieldLayout) -> tuple[str, ...]:
     )
 
 
-def _documentation(described: object) -> list[str]:
+def paragraphs(described: object) -> list[str]:
     """The paragraphs of a docstring, each on one line."""
     text = inspect.getdoc(described)
     if not text:
@@ -166,7 +166,8 @@ def _documentation(described: object) -> list[str]:
     return [_escaped(" ".join(paragraph.split())) for paragraph in text.split("\n\n")]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
     lines = [head, ["---"] * len(head), *([_escaped(cell).replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
