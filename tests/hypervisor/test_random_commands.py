@@ -221,7 +221,7 @@ class Clients(RuleBasedStateMachine):
             if not any(tenant.tasks for tenant in tenants.values()):
                 break
             for name, tenant in tenants.items():
-                if tenant.is_paused:
+                if tenant.is_paused and tenant.stage not in (Stage.DRAINING, Stage.DIRTY):
                     self.cloud.resume(name)
                 if not tenant.tasks and tenant.cores and tenant.stage in STEADY:
                     self.cloud.resize(name, [])
