@@ -91,6 +91,8 @@ class Fuse:
 
     def __init__(self) -> None:
         self.left: int | None = None
+        self.event: str | None = None
+        """Dies, once, with nothing of this event's line written."""
 
     def burn(self) -> None:
         """Raises Crash at the end of the fuse."""
@@ -152,6 +154,9 @@ class Machine:
             """Dies with half a line written, or after the line."""
 
             def _write(self, line: bytes) -> None:
+                if fuse.event is not None and f'"event": "{fuse.event}"'.encode() in line:
+                    fuse.event = None
+                    raise Crash
                 try:
                     fuse.burn()
                 except Crash:

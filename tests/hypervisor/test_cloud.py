@@ -176,6 +176,26 @@ def test_what_has_ended_while_nobody_looked_is_not_run_again(machine: Machine) -
     assert_exact(machine, "chain", "a", "t0", 0)
 
 
+@pytest.mark.parametrize("passes", [0, LIMIT])
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_start_whose_event_was_never_written_is_found_out(machine: Machine, earlier: int, passes: int) -> None:
+    """START of a STOPPED context shows in the registers; that of a DONE one does not once it is DONE again."""
+    cloud, made = machine.cloud, networks()["chain"]
+    cloud.admit("a", made.package, 1)
+    for image in range(earlier):
+        cloud.submit("a", f"t{image}", made.inputs[image])
+        cloud.wait("a", f"t{image}", LIMIT)
+    machine.fuse.event = "started"
+    with pytest.raises(Crash):
+        cloud.submit("a", "t", made.inputs[2])
+    machine.port.step(passes)
+    machine.restart()
+    machine.cloud.wait("a", "t", LIMIT)
+    assert_exact(machine, "chain", "a", "t", 2)
+    lines = (machine.directory / "journal.jsonl").read_text()
+    assert ('"event": "again"' in lines) == (earlier > 0 and passes > 0)
+
+
 @pytest.mark.parametrize("network", ["chain", "divided"])
 def test_a_crash_after_any_operation_loses_nothing(tmp_path: Path, network: str) -> None:
     """The same session again and again, with a crash one operation later each time, until it needs none."""
