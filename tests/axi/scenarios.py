@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import cocotb
+import numpy as np
 from cocotb.task import bridge
 from cocotb.triggers import ClockCycles
 from cocotbext.axi import AxiResp
@@ -14,6 +16,8 @@ from cocotbext.axi import AxiResp
 from hypervisor.hypervisor import Hypervisor, TenantStatus
 from hypervisor.machines import open_port
 from hypervisor.pool_port import PoolPort
+from isa.encoding import encode_program
+from isa.instructions import WORD_BYTES, Buffer, End, Instruction, Load, Save
 from isa.registers import (
     AXI_CORE_IN_QUARANTINE,
     IDENTIFICATION,
@@ -26,7 +30,7 @@ from isa.registers import (
     TenantState,
 )
 from tests.axi.machine import CONFIG, REGISTER_BYTES, AxiPort, Card, late
-from tests.backends.small_programs import OUTPUT, OUTPUT_PITCH, WINDOW_BYTES, window
+from tests.backends.small_programs import INPUT, OUTPUT, OUTPUT_PITCH, WINDOW_BYTES, core_program, window
 
 LONG_PAUSE = 400
 SEED = 3
@@ -247,3 +251,41 @@ async def a_reset_in_the_middle_of_a_run_leaves_nothing(card: Card) -> None:
         assert await start(AxiPort(card))
         await reset()
     assert await bridge(run_program)(AxiPort(card)) == expected()
+
+
+ROUNDS = int(os.environ.get("TENURE_AXI_ROUNDS", "1"))
+BUSY_WORD = WINDOW_BYTES // WORD_BYTES
+BUSY_OUTPUT = 3 * OUTPUT // 2
+
+
+def run_busily(port: PoolPort) -> tuple[bytes, TenantStatus]:
+    """The small program, and then nothing but long LOADs and SAVEs on both cores: what was written, and registers."""
+    loads = CONFIG.features_vectors
+    program: list[Instruction] = [instruction for core in range(2) for instruction in core_program(core)]
+    for _ in range(ROUNDS):
+        for core in range(2):
+            program.append(Load(core=core, buffer=Buffer.FEATURES, address=INPUT + core, columns=loads))
+            place = BUSY_OUTPUT + core * CONFIG.output_vectors
+            program.append(Save(core=core, address=place, columns=CONFIG.output_vectors))
+    words = np.frombuffer(encode_program([*program, End(barriers=2)]), np.uint8)
+    hypervisor = Hypervisor(port)
+    tenant = hypervisor.attach(WINDOW_BYTES + len(words))
+    hypervisor.grant(tenant, [0, 1])
+    hypervisor.write(tenant, 0, window(2, SEED)[:OUTPUT_BYTES])
+    hypervisor.write(tenant, WINDOW_BYTES, words)
+    hypervisor.start([(tenant, BUSY_WORD)])
+    hypervisor.wait([tenant], 10_000_000)
+    written = hypervisor.read(tenant, OUTPUT_BYTES, WINDOW_BYTES - OUTPUT_BYTES)
+    return written.tobytes(), hypervisor.status(tenant)
+
+
+@scenario
+async def many_beats_with_random_stalls(card: Card) -> None:
+    card.stall(seed=4, long_pause=LONG_PAUSE)
+    before = card.count("beats")
+    assert await bridge(run_busily)(AxiPort(card)) == run_busily(open_port("model", CONFIG))
+    cycles = await late(card)
+    assert cycles > 0
+    beats = card.count("beats") - before
+    print(f"{beats} beats, {cycles} cycles late")
+    assert beats >= ROUNDS * 2 * (CONFIG.features_vectors + CONFIG.output_vectors) // CONFIG.vectors_per_beat

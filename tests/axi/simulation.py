@@ -24,10 +24,10 @@ CHANNEL_BASE = 1 << 40
 _IDS = {"id": "1'b0", "len": "8'd0", "size": "3'd2", "burst": "2'b01"}
 
 
-def run(pool: str, scenarios: str, tests: Sequence[str], simulator: str, directory: Path, images: int = 1) -> None:
+def run(pool: str, scenarios: str, tests: Sequence[str], simulator: str, directory: Path, rounds: int = 1) -> None:
     """Run the cocotb tests `tests` of the module `scenarios` on a named pool.
 
-    Networks infer `images` inputs for each tenant. Raises AssertionError if a test fails.
+    `rounds` is how long busy programs are. Raises AssertionError if a test fails.
     """
     from cocotb_tools.runner import get_runner
 
@@ -44,7 +44,7 @@ def run(pool: str, scenarios: str, tests: Sequence[str], simulator: str, directo
         hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=scenarios, testcase=list(tests),
         build_dir=build, test_dir=directory,
         results_xml=str(directory / "results.xml"), log_file=directory / "log.txt",
-        extra_env={"PYTHONPATH": str(ROOT), "TENURE_AXI_POOL": pool, "TENURE_AXI_IMAGES": str(images)},
+        extra_env={"PYTHONPATH": str(ROOT), "TENURE_AXI_POOL": pool, "TENURE_AXI_ROUNDS": str(rounds)},
     )  # fmt: skip
     cases = list(xml.etree.ElementTree.parse(results).iter("testcase"))
     wrong = [case.get("name") for case in cases if list(case.iter("failure")) or list(case.iter("error"))]

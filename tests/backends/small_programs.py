@@ -43,12 +43,12 @@ def window(cores: int, seed: int = 0) -> NDArray[np.uint8]:
     parameters[2:4] = 0
     parameters[6] |= 0x80
     parameters[7] = 23 + 9
-    program = encode_program([*(i for core in range(cores) for i in _core_program(core)), End(barriers=2)])
+    program = encode_program([*(i for core in range(cores) for i in core_program(core)), End(barriers=2)])
     content[: len(program)] = np.frombuffer(program, np.uint8)
     return content
 
 
-def _core_program(core: int) -> list[Instruction]:
+def core_program(core: int) -> list[Instruction]:
     pixels = ROWS * COLUMNS
     output = OUTPUT + core * 8 * OUTPUT_PITCH
     return [
