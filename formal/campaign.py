@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
+from formal.counterexample import Counterexample, counterexample
 from formal.engine import UndecidedError
 from formal.induction import Effort, prove, prove_share
 from formal.refute import explore
 from formal.shell import shell_block
 from formal.theorems import Check, Progress, Theorem, TheoremResult, check, theorem
-from formal.trace import Trace, replay, table
+from formal.trace import Trace
 from formal.verdict import Proved
 from isa.configuration import PoolConfig
 
@@ -29,7 +30,6 @@ _COVER_SEEDS = (*_SEEDS, *range(4, 24))
 _VACUOUS = "vacuous"
 _UNDECIDED = "undecided"
 _WITHOUT_SIMULATION = Effort(runs=1, cycles=1)
-_SHOWN = r"^(core\d+_(state|owner|virtual|instruction_valid|instruction_address)|dispatch_(valid|tenant|address))$"
 
 
 @dataclass(frozen=True)
@@ -158,17 +158,16 @@ def _without_all_parts(
     started = time.time()
     problem = stated.problem(config, shell_block(config), over_approximate=False)
     trace: Trace | None = None
+    shown: Counterexample | None = None
     for seed in _SEEDS:
         trace = trace or explore(problem, 1, 2 * _longest_run(config), seed, keep_samples=False).violation
     if trace is not None:
-        replay(problem.system.block, problem, trace)
-        shown = table(problem.system.block, problem, trace, signals=_SHOWN, last=12)
-        verdict, reason = "refuted", ""
+        verdict, reason, shown = "refuted", "", counterexample(problem, trace)
     else:
         weaker = replace(stated.problem(config, shell_block(config)), covers=())
         outcome = prove(weaker, effort=_WITHOUT_SIMULATION)
         covered = not any(failure.startswith(_VACUOUS) for failure in failures)
         verdict = "proved" if isinstance(outcome, Proved) and covered else "unknown"
-        reason, shown = "" if verdict == "proved" else "; ".join(failures), None
+        reason = "" if verdict == "proved" else "; ".join(failures)
     seconds = result.seconds + time.time() - started
-    return replace(result, verdict=verdict, seconds=seconds, reason=reason, table=shown)
+    return replace(result, verdict=verdict, seconds=seconds, reason=reason, counterexample=shown)

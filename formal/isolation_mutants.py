@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
+from formal.counterexample import counterexample
 from formal.mutants import MUTANT_POOL
 from formal.mutation import Patch, PatchError, mutated, replace_net, wire
 from formal.problem import Problem
 from formal.refute import explore
 from formal.shell import shell_block
+from formal.theorems import TheoremResult, theorem
 from formal.trace import replay
 from formal.verdict import Refuted, Unknown
 from isa.registers import Command, CoreState, TenantState
@@ -35,6 +37,34 @@ class IsolationMutant:
     wrong: str
     theorem: str
     patches: tuple[Patch, ...]
+
+
+def refutation(name: str) -> TheoremResult:
+    """What the theorem that ought to refute a seeded bug says of the netlist with that bug.
+
+    Raises:
+        UnknownBug: when there is none of that name; the message lists those that there are.
+    """
+    mutant = next((each for each in ISOLATION_MUTANTS if each.name == name), None)
+    if mutant is None:
+        raise UnknownBug(f"unknown bug {name!r}: name one of {', '.join(each.name for each in ISOLATION_MUTANTS)}")
+    stated, verdict = theorem(mutant.theorem), hunt(mutant)
+    block = mutated(shell_block(MUTANT_POOL), *mutant.patches)
+    return TheoremResult(
+        name=stated.name,
+        verdict="refuted" if isinstance(verdict, Refuted) else "unknown",
+        seconds=verdict.seconds,
+        assumptions=list(stated.assumptions),
+        statement=stated.statement,
+        reason="" if isinstance(verdict, Refuted) else verdict.reason,
+        counterexample=counterexample(stated.problem(MUTANT_POOL, block, over_approximate=False), verdict.trace)
+        if isinstance(verdict, Refuted)
+        else None,
+    )
+
+
+class UnknownBug(ValueError):
+    """No seeded bug has that name."""
 
 
 def hunt(mutant: IsolationMutant, runs: int = 8, cycles: int = 1500, seed: int = 1) -> Refuted | Unknown:

@@ -26,7 +26,8 @@ query that it gives up on fails the proof. For each theorem a cover shows that w
 them come the theorems and lemmas about the real core, the instruction set, the numbers and compiled packages.
 
     tenure prove ownership delivery --pool small       # some, or all without names
-    tenure prove --explain
+    tenure prove --explain                             # first say in words what is proved
+    tenure prove --bug arbiter --vcd DIR               # what a refutation looks like, with both runs as waveforms
     tenure prove compilation --package MODEL.ifp       # of a package of one's own
     python -m formal.float32_comparison --samples 100000000     # the numbers once more, against numpy's float32
 """

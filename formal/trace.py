@@ -135,7 +135,7 @@ def table(
     Rows that never change (and are equal in both copies) are left out, except those the claim itself reads, which
     come first.
     """
-    read = _read_by(_claim_named(problem.properties, trace.claim), problem, trace)
+    read = read_by(problem, trace)
     system = problem.system
     names = sorted(system.widths) if signals is None or isinstance(signals, str) else list(signals)
     if isinstance(signals, str):
@@ -150,22 +150,40 @@ def table(
                 cone |= system.next_support(name)
         relevant = set(system.support_names(cone))
         names = [name for name in names if name in relevant]
-    names = [name for name in names if not _UNNAMED.fullmatch(name) and name not in read]
-    runs = [simulate(block, trace, copy, {*read, *names}) for copy in range(len(trace.initial))]
-    first = max(0, trace.cycles - last)
-    symbols = ", ".join(f"{name} = {value}" for name, value in trace.symbols.items())
-    title = f"{trace.claim} is violated in cycle {trace.cycles - 1}" + (f" ({symbols})" if symbols else "")
-    shown = Table(title=title, title_justify="left", row_styles=["", "dim"])
+    names = [name for name in names if is_named(name) and name not in read]
+    shown = Table(title=title(trace), title_justify="left", row_styles=["", "dim"])
     shown.add_column("signal", no_wrap=True)
-    for cycle in range(first, trace.cycles):
+    for cycle in range(max(0, trace.cycles - last), trace.cycles):
         shown.add_column(str(cycle), justify="right", no_wrap=True)
     for section in (read, names):
-        for name in section:
-            cells = [_cell([run[cycle][name] for run in runs]) for cycle in range(first, trace.cycles)]
+        for name, cells in rows(block, trace, section, last):
             if section is read or len(set(cells)) > 1 or "|" in cells[0]:
                 shown.add_row(name, *cells)
         shown.add_section()
     return shown
+
+
+def title(trace: Trace) -> str:
+    """What is violated, when, and for which value of the symbolic constants."""
+    symbols = ", ".join(f"{name} = {value}" for name, value in trace.symbols.items())
+    return f"{trace.claim} is violated in cycle {trace.cycles - 1}" + (f" ({symbols})" if symbols else "")
+
+
+def rows(block: pyrtl.Block, trace: Trace, names: Sequence[str], last: int) -> list[tuple[str, list[str]]]:
+    """Values of some signals in the last cycles, in hexadecimal, `left|right` where two runs differ."""
+    runs = [simulate(block, trace, copy, names) for copy in range(len(trace.initial))]
+    cycles = range(max(0, trace.cycles - last), trace.cycles)
+    return [(name, [_cell([run[cycle][name] for run in runs]) for cycle in cycles]) for name in names]
+
+
+def is_named(name: str) -> bool:
+    """A wire that somebody named, and not PyRTL."""
+    return not _UNNAMED.fullmatch(name)
+
+
+def read_by(problem: Problem, trace: Trace) -> list[str]:
+    """Names that the violated claim reads, in alphabetical order."""
+    return _read_by(_claim_named(problem.properties, trace.claim), problem, trace)
 
 
 def _cell(values: Sequence[Any]) -> str:

@@ -16,12 +16,15 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyrtl
 
 from formal.problem import Problem
 from isa.configuration import PoolConfig
+
+if TYPE_CHECKING:
+    from formal.counterexample import Counterexample
 
 NAMES: dict[str, str] = {
     "ownership": "cores_obey_only_their_owner",
@@ -94,7 +97,7 @@ class Check:
 class TheoremResult:
     """What became of a theorem on one pool.
 
-    `verdict` is "proved", "refuted" or "unknown"; `reason` says why it is unknown; `table` shows the counterexample.
+    `verdict` is "proved", "refuted" or "unknown"; `reason` says why it is unknown; `counterexample` is what refutes it.
     `seconds` is from the start of the first part of its proof to the end of the last.
     """
 
@@ -104,7 +107,7 @@ class TheoremResult:
     assumptions: list[str]
     statement: str
     reason: str = ""
-    table: Any = None
+    counterexample: Counterexample | None = None
 
 
 def theorem(name: str) -> Theorem:

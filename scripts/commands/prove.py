@@ -19,6 +19,7 @@ from scripts.commands.reporting import (
     pool_option,
     print_json,
     print_table,
+    replacing,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("theorems", nargs=-1, metavar="[THEOREM]...")
-@click.option("--explain", is_flag=True, help="Statement, scope and assumptions of each theorem, in words.")
+@click.option("--theorem", "named", multiple=True, metavar="THEOREM", help="The same as an argument (may be repeated).")
+@click.option("--explain", is_flag=True, help="First say in words what is proved: statement, scope and assumptions.")
+@click.option(
+    "--vcd",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the runs that refute a theorem to DIR, as waveforms: two where two runs are compared.",
+)
+@click.option(
+    "--bug",
+    metavar="NAME",
+    help="Break a copy of a minimal pool's netlist by this seeded bug (docs/theorems.md), and show what refutes it.",
+)
 @click.option(
     "--package",
     "packages",
@@ -46,7 +59,10 @@ if TYPE_CHECKING:
 @json_option
 def prove(
     theorems: tuple[str, ...],
+    named: tuple[str, ...],
     explain: bool,
+    vcd: Path | None,
+    bug: str | None,
     packages: tuple[Path, ...],
     certify: Path | None,
     pool: PoolConfig,
@@ -56,21 +72,63 @@ def prove(
 
     Exit code 1 unless all are proved.
     """
-    from formal.theorems import UnknownTheorem
+    from formal.theorems import CHECKS, NAMES, UnknownTheorem, with_premises
     from formal.theorems import prove as prove_theorems
 
+    theorems = tuple(dict.fromkeys((*theorems, *named)))
+    if vcd is not None and not vcd.is_dir():
+        raise InputError(f"--vcd {vcd}: there is no such directory")
+    if bug is not None:
+        if theorems or packages or certify is not None:
+            raise InputError("--bug goes alone: it names the theorem that refutes it")
+        return _of_bug(bug, explain, vcd, as_json)
     if packages and theorems != ("compilation",):
         raise InputError("--package goes with the theorem `compilation` alone: tenure prove compilation --package FILE")
     if packages:
-        return _show([_of_package(path) for path in packages], explain, pool, as_json)
+        if explain:
+            _explain(["compilation"], as_json)
+        return _show([_of_package(path) for path in packages], pool.name, vcd, as_json)
     if certify is not None:
         return _certify(theorems, certify, pool, as_json)
     try:
+        if explain:
+            _explain(with_premises(theorems or [*NAMES, *CHECKS]), as_json)
         with fraction_progress(f"proving on pool {pool.name}") as progress:
             results = prove_theorems(theorems or None, pool, progress)
     except UnknownTheorem as problem:
         raise InputError(str(problem)) from None
-    return _show(results, explain, pool, as_json)
+    return _show(results, pool.name, vcd, as_json)
+
+
+def _explain(names: Sequence[str], as_json: bool) -> None:
+    """What is going to be proved, in words; on standard error where standard output is for scripts."""
+    from formal.theorems import CHECKS, NAMES, stated
+
+    for name in names:
+        each = stated(name)
+        lines = ["", f"{each.name}: {({**NAMES, **CHECKS})[each.name].replace('_', ' ')}", "", each.statement, ""]
+        lines += [f"assumes: {assumption}" for assumption in each.assumptions] or ["assumes: nothing"]
+        if each.premises:
+            lines.append(f"rests on: {', '.join(each.premises)}")
+        click.echo("\n".join(lines), err=as_json)
+    click.echo("", err=as_json)
+
+
+def _of_bug(name: str, explain: bool, vcd: Path | None, as_json: bool) -> int:
+    """A seeded bug and what refutes it."""
+    from formal.isolation_mutants import ISOLATION_MUTANTS, UnknownBug, refutation
+    from formal.mutants import MUTANT_POOL
+
+    try:
+        with fraction_progress("looking for a run that shows the bug"):
+            result = refutation(name)
+    except UnknownBug as problem:
+        raise InputError(f"--bug: {problem}") from None
+    if explain:
+        _explain([result.name], as_json)
+    wrong = next(each.wrong for each in ISOLATION_MUTANTS if each.name == name)
+    messages.print(f"{name}: {wrong}", markup=False)
+    return _show([result], f"{MUTANT_POOL.name}, with the bug {name}", vcd, as_json)
 
 
 def _certify(names: Sequence[str], directory: Path, pool: PoolConfig, as_json: bool) -> int:
@@ -135,29 +193,33 @@ def _of_package(path: Path) -> TheoremResult:
     )
 
 
-def _show(results: Sequence[TheoremResult], explain: bool, pool: PoolConfig, as_json: bool) -> int:
+def _show(results: Sequence[TheoremResult], pool: str, vcd: Path | None, as_json: bool) -> int:
     if as_json:
-        entries = [
-            {
-                "name": result.name,
-                "verdict": result.verdict,
-                "seconds": round(result.seconds, 1),
-                "assumptions": list(result.assumptions),
-            }
-            for result in results
-        ]
-        print_json({"pool": pool.name, "theorems": entries})
+        print_json({"pool": pool, "theorems": [_entry(result) for result in results]})
     else:
         rows = [[result.name, result.verdict, round(result.seconds, 1)] for result in results]
-        print_table(f"pool {pool.name}", ("theorem", "verdict", "seconds"), rows)
-        if explain:
-            for result in results:
-                click.echo(f"\n{result.name}\n\n{result.statement}")
-                for assumption in result.assumptions:
-                    click.echo(f"assumes: {assumption}")
+        print_table(f"pool {pool}", ("theorem", "verdict", "seconds"), rows)
     for result in results:
         if result.reason:
             messages.print(f"{result.name} is {result.verdict}: {result.reason}", style="red", markup=False)
-        if result.table is not None:
-            (Console() if not as_json else messages).print(result.table)
+        if result.counterexample is not None:
+            (Console() if not as_json else messages).print(result.counterexample.table())
+            if vcd is not None:
+                for run, waveform in result.counterexample.waveforms().items():
+                    path = vcd / f"{result.name}.{run}.vcd"
+                    with replacing(path) as file:
+                        file.write(waveform.encode())
+                    messages.print(f"wrote {path}", markup=False)
     return int(any(result.verdict != "proved" for result in results))
+
+
+def _entry(result: TheoremResult) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": result.name,
+        "verdict": result.verdict,
+        "seconds": round(result.seconds, 1),
+        "assumptions": list(result.assumptions),
+    }
+    if result.counterexample is not None:
+        entry["counterexample"] = result.counterexample.as_json()
+    return entry

@@ -245,3 +245,40 @@ def test_a_package_of_ones_own_is_proved(capsys: pytest.CaptureFixture[str], pac
 def test_a_package_goes_with_the_theorem_about_packages(capsys: pytest.CaptureFixture[str], package: Path) -> None:
     assert "tenure prove compilation" in refused(capsys, "prove", "ownership", "--package", package)
     assert str(LENET) in refused(capsys, "prove", "compilation", "--package", LENET)
+
+
+def test_a_bug_is_refuted_by_a_table_of_what_differs_and_a_pair_of_waveforms(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    capsys.readouterr()
+    assert call(["prove", "--bug", "arbiter", "--explain", "--vcd", str(tmp_path), "--json"]) == 1
+    captured = capsys.readouterr()
+    (theorem,) = json.loads(captured.out)["theorems"]
+    assert (theorem["name"], theorem["verdict"]) == ("non-interference", "refuted")
+    shown = theorem["counterexample"]
+    assert "core1_request_taken = " in shown["first_difference"]
+    assert {"core0_request_valid_i", "core1_request_taken"} <= set(shown["signals"]), "cause and effect"
+    assert "core0_instruction" not in shown["signals"], "it differs, too, and has no say"
+    assert "No tenant can observe its neighbours" in captured.err
+    assert "First that differs for A" in captured.err
+    first, second = (tmp_path / f"non-interference.run{run}.vcd" for run in (1, 2))
+    assert "core1_request_taken" in first.read_text(encoding="ascii")
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_what_is_to_be_proved_is_named_by_argument_or_option_and_explained_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = answer(capsys, "prove", "--theorem", "L0", "L1", "--pool", "tiny")
+    assert [each["name"] for each in result["theorems"]] == ["L1", "L0"]
+    assert call(["prove", "L0", "--pool", "tiny", "--explain"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("no path leads through a core") < printed.index("seconds")
+
+
+def test_a_bug_that_there_is_not_is_refused_with_the_known_ones(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "arbiter" in refused(capsys, "prove", "--bug", "nonsense")
+    assert "--bug goes alone" in refused(capsys, "prove", "ownership", "--bug", "arbiter")
+    assert "no such directory" in refused(capsys, "prove", "--vcd", tmp_path / "missing", "L0")
