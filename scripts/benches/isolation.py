@@ -30,7 +30,7 @@ from scripts.benches.private import RTL_SOURCES
 from scripts.commands.reporting import fraction_progress
 
 DEFAULT_NETWORKS = ("vgg16",)
-RTL_CYCLES = 2_600_000
+RTL_CYCLES = 1_000_000
 ALONE_ON_RTL = ("50/25/25", "75/25", HOSTILE_SPLIT)
 """Splits whose first tenant runs alone on the RTL, too; in split 100 it is alone anyway."""
 
