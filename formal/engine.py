@@ -15,13 +15,14 @@ from typing import Any
 import z3
 
 from formal.algebra import Term, Z3Algebra
+from formal.clauses import Clauses
 from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
 from formal.problem import Candidate, Claim, Frame, Problem, View
 from formal.simulator import Simulator
 from formal.transition import Evaluation, NextState, State
 
 _QUICK_SECONDS = 0.3
-"""After this time a query is asked again without literals that could take hypotheses back."""
+"""After this time a query is asked again as clauses."""
 
 
 class UndecidedError(Exception):
@@ -39,7 +40,10 @@ class Situation:
 
 @dataclass
 class Query:
-    """Goals of one group and what is known about them. `core` holds the hypotheses the last proof used."""
+    """Goals of one group and what is known about them. `core` holds the hypotheses the last proof used.
+
+    `is_hard`: Z3 gave up on it once, so clauses answer.
+    """
 
     group: str
     goals: list[int]
@@ -47,6 +51,7 @@ class Query:
     enabled: set[int] = field(default_factory=set)
     core: frozenset[int] = frozenset()
     proved: bool = False
+    is_hard: bool = False
 
 
 class Engine:
@@ -65,8 +70,7 @@ class Engine:
             candidates: instances to be proved inductive together.
             seconds: time limit of a single solver call.
             exact_cores: know of each proof which hypotheses it used, which is what `needed_schemas` reports.
-                Otherwise a query that takes long is asked again in a way that the solver can simplify as it likes,
-                and every hypothesis that was offered counts as used.
+                Otherwise, of a query that takes long, every hypothesis that was offered counts as used.
         """
         self._exact_cores = exact_cores
         self.problem, self.candidates = problem, list(candidates)
@@ -79,6 +83,8 @@ class Engine:
         self._arrays = any(1 << m.address_bits > self._algebra.list_words for m in system.memories.values())
         self._simulator = Simulator(system, observed=())
         self._symbols = {name: z3.BitVec(name, bits) for name, bits in problem.symbols.items()}
+        self._clauses = Clauses()
+        self._leaves: list[dict[str, Any]] = []
         before, after = [], []
         self._variables: dict[str, tuple[int, str, int | None]] = {}
         for copy in range(problem.copies):
@@ -89,6 +95,7 @@ class Engine:
             for table in (state, inputs):  # what is shared has one variable, called after the first copy
                 table.update({name: first[name] for name in table if name in problem.shared})
             self._remember(copy, {**state, **inputs})
+            self._leaves.append({**state, **inputs})
             cycle = Evaluation(system, self._algebra, state, inputs)
             before.append(Frame(cycle))
             after.append(Frame(Evaluation(system, self._algebra, NextState(cycle), {})))
@@ -223,13 +230,13 @@ class Engine:
         allowed = set(usable)
         query.solver = None
         while True:
-            answer, solver = self._ask(query, allowed, goal, violated)
+            answer, values = self._ask(query, allowed, goal, violated, cone)
             if answer == z3.unsat:
                 query.proved = True
                 return None
             if answer == z3.unknown:
-                raise UndecidedError(f"{query.group or 'whole'}: {solver.reason_unknown()}")
-            situation = self._concrete(solver.model())
+                raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._seconds:g} s")
+            situation = self._concrete(values)
             view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
             missing = [index for index in usable if not _holds(self._hypothesis(index), view_now)]
             if not missing:
@@ -239,37 +246,59 @@ class Engine:
             for index in missing:
                 self._enable(query, index)
 
-    def _ask(self, query: Query, allowed: set[int], goal: Any, violated: Any) -> tuple[Any, Any]:
-        """One question, and the solver that answered it; sets the core of a proof.
+    def _ask(
+        self, query: Query, allowed: set[int], goal: Any, violated: Any, cone: int
+    ) -> tuple[Any, Mapping[str, Any]]:
+        """One question: the answer, and the values of variables in its model; sets the core of a proof.
 
         The query's own solver keeps what it learned from one question to the next. After a time-out its answers
-        could not be trusted (seen with Z3 5.4: models that break assertions), so it is thrown away, and a fresh solver
-        without literals, which may simplify as it likes, answers instead.
+        could not be trusted (seen with Z3 5.4: models that break assertions), so it is thrown away, and clauses
+        answer instead.
         """
         chosen = sorted(query.enabled & allowed)
-        if query.solver is None:
-            query.solver = self._solver(self._seconds if self._exact_cores else min(self._seconds, _QUICK_SECONDS))
-            query.solver.add(z3.Implies(goal, violated))
-            for index in query.enabled:
-                query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
-        solver = query.solver
-        answer = solver.check(goal, *(z3.Bool(f"hypothesis{index}") for index in chosen))
-        if answer == z3.unsat:
-            used = {str(literal) for literal in solver.unsat_core()}
-            query.core = frozenset(index for index in chosen if f"hypothesis{index}" in used)
-        elif answer == z3.unknown:
-            query.solver = None
-            if not self._exact_cores:
-                solver = self._solver(self._seconds)
-                solver.add(violated, *(self._term(index) for index in chosen))
-                answer = solver.check()
-                query.core = frozenset(chosen)
-        return answer, solver
+        if not query.is_hard:
+            if query.solver is None:
+                query.solver = self._solver()
+                query.solver.add(z3.Implies(goal, violated))
+                for index in query.enabled:
+                    query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
+            answer = query.solver.check(goal, *(z3.Bool(f"hypothesis{index}") for index in chosen))
+            if answer == z3.unsat:
+                used = {str(literal) for literal in query.solver.unsat_core()}
+                query.core = frozenset(index for index in chosen if f"hypothesis{index}" in used)
+            if answer != z3.unknown:
+                return answer, self._values(query.solver.model()) if answer == z3.sat else {}
+            query.solver, query.is_hard = None, not self._arrays
+            if self._arrays:
+                return answer, {}
+        terms = {index: self._term(index) for index in chosen}
+        for index in chosen:
+            cone |= self._supports[index]
+        if self._exact_cores:
+            found = self._clauses.decide([violated], terms, self._variables_in(cone), self._seconds)
+            query.core = found.used
+        else:
+            found = self._clauses.decide([violated, *terms.values()], {}, self._variables_in(cone), self._seconds)
+            query.core = frozenset(chosen)
+        answers = {None: z3.unknown, False: z3.unsat, True: z3.sat}
+        return answers[found.satisfiable], found.values
 
-    def _solver(self, seconds: float) -> Any:
+    def _solver(self) -> Any:
+        """Z3's; it has all the time when there are arrays, which have no clauses, and else leaves what is hard."""
         solver = z3.SolverFor("QF_AUFBV" if self._arrays else "QF_BV")
+        seconds = self._seconds if self._arrays else min(self._seconds, _QUICK_SECONDS)
         solver.set("timeout", max(1, int(seconds * 1000)))
         return solver
+
+    def _variables_in(self, cone: int) -> list[Any]:
+        """Bit-vector variables of registers, words, inputs in a bit set of leaves, and the symbols."""
+        found = list(self._symbols.values())
+        leaves, system = self.problem.system.leaves, self.problem.system
+        for copy in range(self.problem.copies):
+            for name in system.support_names(cone >> (copy * len(leaves)) & ((1 << len(leaves)) - 1)):
+                term = self._leaves[copy][name]
+                found += term if isinstance(term, list) else [term]
+        return found
 
     def _enable(self, query: Query, index: int) -> None:
         if index not in query.enabled:
@@ -277,7 +306,24 @@ class Engine:
             if query.solver is not None:
                 query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
 
-    def _concrete(self, model: Any) -> Situation:
+    def _values(self, model: Any) -> dict[str, Any]:
+        """Variables that a model of Z3's fixes, by name; an array as the list of its words."""
+        values: dict[str, Any] = {}
+        for declaration in model.decls():
+            name = declaration.name()
+            if name in self._symbols:
+                values[name] = model[declaration].as_long()
+            elif name in self._variables:
+                _, leaf, index = self._variables[name]
+                if index is None and leaf in self.problem.system.memories:
+                    words = range(1 << self.problem.system.memories[leaf].address_bits)
+                    selected = (z3.Select(declaration(), word) for word in words)
+                    values[name] = [model.eval(word, model_completion=True).as_long() for word in selected]
+                else:
+                    values[name] = model[declaration].as_long()
+        return values
+
+    def _concrete(self, values: Mapping[str, Any]) -> Situation:
         """A model as numbers; variables it leaves open take reset values, inputs 0."""
         system = self.problem.system
         states: tuple[State, ...] = tuple(
@@ -286,28 +332,18 @@ class Engine:
         )
         inputs = tuple(dict.fromkeys(system.inputs, 0) for _ in states)
         symbols = dict.fromkeys(self._symbols, 0)
-        for declaration in model.decls():
-            name = declaration.name()
-            if name in symbols:
-                symbols[name] = model[declaration].as_long()
-            elif name in self._variables:
-                copy, leaf, index = self._variables[name]
-                value: Any = None
-                if index is None and leaf in system.memories:
-                    array = declaration()
-                    value = [
-                        model.eval(z3.Select(array, word), model_completion=True).as_long()
-                        for word in range(1 << system.memories[leaf].address_bits)
-                    ]
+        for variable, value in values.items():
+            if variable in symbols:
+                symbols[variable] = value
+                continue
+            copy, leaf, index = self._variables[variable]
+            for owner in range(self.problem.copies) if leaf in self.problem.shared else (copy,):
+                if index is not None:
+                    states[owner][leaf][index] = value
+                elif leaf in system.inputs:
+                    inputs[owner][leaf] = value
                 else:
-                    value = model[declaration].as_long()
-                for owner in range(self.problem.copies) if leaf in self.problem.shared else (copy,):
-                    if index is not None:
-                        states[owner][leaf][index] = value
-                    elif leaf in system.inputs:
-                        inputs[owner][leaf] = value
-                    else:
-                        states[owner][leaf] = list(value) if isinstance(value, list) else value
+                    states[owner][leaf] = list(value) if isinstance(value, list) else value
         return Situation(states, inputs, symbols)
 
     # ---- the fixpoint

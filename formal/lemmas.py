@@ -7,6 +7,7 @@ They follow the life of a command (checked, decided, in effect), of a core (who 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from formal.algebra import Term
 from formal.problem import Candidate
@@ -212,7 +213,9 @@ def fetch_of(s: Sight, channel: int, age: int, core: int) -> Term:
 def fetch_stage_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     """The stage of a fetch holds the window of the core's owner, and an offset inside it, on this channel."""
     for channel in range(config.channels):
-        yield make(config, "a fetch is inside its owner's window", f"channel{channel} age 1", _stage_is_inside(channel))
+        group = f"channel{channel} age 1"
+        claim = make(config, "a fetch is inside its owner's window", group, _stage_is_inside(channel))
+        yield replace(claim, near=frozenset((group, "window", "command")))
 
 
 def _stage_is_inside(channel: int) -> Callable[[Sight], Term]:

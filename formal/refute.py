@@ -74,12 +74,18 @@ class _Row:
 
 
 def explore(
-    problem: Problem, runs: int = 4, cycles: int = 300, seed: int = 1, keep_samples: bool = True
+    problem: Problem,
+    runs: int = 4,
+    cycles: int = 300,
+    seed: int = 1,
+    keep_samples: bool = True,
+    until_covered: bool = False,
 ) -> Exploration:
     """Simulate `runs` random runs of up to `cycles` cycles from reset; stops at the first violated property.
 
-    A run ends early when no inputs satisfying the assumptions are found. Claims are evaluated over some hundred
-    cycles at a time, which takes a fraction of the time.
+    A run ends early when no inputs satisfying the assumptions are found, and with `until_covered` all end as soon as
+    every cover was reached. Claims are evaluated over some hundred cycles at a time, which takes a fraction of the
+    time.
     """
     found = Exploration()
     simulator = Simulator(problem.system)
@@ -112,6 +118,8 @@ def explore(
                     return found
                 found.cycles += len(rows)
                 rows = []
+                if until_covered and len(found.covered) == len(problem.covers):
+                    return found
             if inputs is None:
                 break
     return found

@@ -20,11 +20,13 @@ contents of the prefetch memory after reset, all of it marked. Unbounded in time
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pyrtl
 from pyrtl import Const, Register, WireVector, concat
 
 from formal.algebra import Term
+from formal.busy_host import busy_host
 from formal.ghosts import named, of_tenant, owned_slot, watched_tenant
 from formal.lemmas import (
     command_lemmas,
@@ -41,7 +43,6 @@ from formal.marks import follow_marks
 from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, age_of_answer, seen
-from formal.stimulus import host_and_programs
 from formal.sweep import is_swept, prefetch_entries, prefetch_lemma, sweep_progress_lemmas, watch_sweep
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
@@ -69,7 +70,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         properties=list(_properties(config)),
         candidates=list(_candidates(config)),
         covers=[Claim("an instruction of the watched tenant arrives", seen(config, _arrives))],
-        stimulus=host_and_programs(config, system),
+        stimulus=busy_host(config, system),
         free_memories={"watched_tenant_word", *(memory for memory in system.memories if "prefetch" in memory)},
     )
 
@@ -219,7 +220,9 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
     for channel in range(config.channels):
         for age in range(1, age_of_answer(config) + 1):
             group = f"channel{channel} age {age}"
-            yield make(config, "a fetch for the owner is the owner's", group, _fetch_is_own(channel, age))
+            near = (f"channel{channel} age {age - past}" for past in range(3) if age > past)
+            claim = make(config, "a fetch for the owner is the owner's", group, _fetch_is_own(channel, age))
+            yield replace(claim, near=frozenset((*near, "window", "command")))
         for tenant in range(config.tenants):
             for entry in range(prefetch_entries(config)):
                 group, place = f"channel{channel} prefetch", (channel, tenant, entry)
