@@ -38,7 +38,7 @@ _COMMANDS = (
     "opt_clean",
 )
 _AT_ONCE = 64
-"""Conjuncts whose consecution is one question."""
+"""Claims that are one question at most."""
 
 
 class SecondEngineError(Exception):
@@ -105,6 +105,47 @@ class Graph:
                 bits.setdefault(name, {})[bit] = driven[place]
         self.outputs = {name: [found[bit] for bit in range(len(found))] for name, found in bits.items()}
 
+    def ordered(self) -> list[int]:
+        """All gates, those they depend on first."""
+        done: set[int] = set()
+        order: list[int] = []
+        for gate in self.gates:
+            pending = [gate]
+            while pending:
+                node = pending[-1]
+                missing = [
+                    literal // 2
+                    for literal in self.gates.get(node, ())
+                    if literal // 2 in self.gates and literal // 2 not in done
+                ]
+                if node in done or not missing:
+                    if node not in done:
+                        done.add(node)
+                        order.append(node)
+                    pending.pop()
+                else:
+                    pending += missing
+        return order
+
+    def supports(self, order: Sequence[int]) -> dict[int, int]:
+        """For each node a bit set of the words among the inputs that it depends on."""
+        words: dict[str, int] = {}
+        found: dict[int, int] = {}
+        for name, node in self.inputs.items():
+            found[node] = 1 << words.setdefault(name.rpartition("[")[0], len(words))
+        for node in order:
+            a, b = self.gates[node]
+            found[node] = found.get(a // 2, 0) | found.get(b // 2, 0)
+        return found
+
+    def evaluated(self, order: Sequence[int], inputs: Mapping[int, bool]) -> dict[int, bool]:
+        """The value of every gate; inputs that are not given are 0."""
+        values = {0: False, **inputs}
+        for node in order:
+            a, b = self.gates[node]
+            values[node] = values.get(a // 2, False) != bool(a & 1) and values.get(b // 2, False) != bool(b & 1)
+        return values
+
     def cone(self, literals: Iterable[int]) -> set[int]:
         """Nodes that the literals depend on."""
         found: set[int] = set()
@@ -122,15 +163,22 @@ class _Frame:
     """Clauses of a part of the graph; `given` maps nodes to solver literals that exist already."""
 
     def __init__(self, graph: Graph, solver: Any, first: int, nodes: set[int], given: Mapping[int, int]) -> None:
+        self._graph, self._solver = graph, solver
         self._given, self._first = given, first
+        self._defined: set[int] = set()
         solver.add_clause([-self.literal(0)])
-        for node in sorted(nodes):
-            if node in graph.gates and node not in given:
-                a, b = (self.literal(literal) for literal in graph.gates[node])
+        self.define(nodes)
+
+    def define(self, nodes: set[int]) -> None:
+        """Add the clauses of these nodes, as far as they are not there yet."""
+        for node in sorted(nodes - self._defined):
+            if node in self._graph.gates and node not in self._given:
+                a, b = (self.literal(literal) for literal in self._graph.gates[node])
                 out = self.literal(2 * node)
-                solver.add_clause([-out, a])
-                solver.add_clause([-out, b])
-                solver.add_clause([out, -a, -b])
+                self._solver.add_clause([-out, a])
+                self._solver.add_clause([-out, b])
+                self._solver.add_clause([out, -a, -b])
+        self._defined |= nodes
 
     def literal(self, literal: int) -> int:
         """The solver's literal."""
@@ -168,13 +216,14 @@ def check_certificate(verilog: Path) -> SecondOpinion:
         if names and len(output[name]) != len(names):
             raise SecondEngineError(f"{len(names)} names for {len(output[name])} bits of {name}")
     invariant, names = output["invariant"], meaning["invariant"]
+    cycle = _Cycle(graph)
     return SecondOpinion(
         initiation=_initiation(graph, invariant, names),
         consecution=(
-            *_consecution(graph, invariant, names),
-            *_failing(graph, output["kept"], meaning["kept"], wanted=False),
+            *cycle.failing(invariant, names, after=True),
+            *cycle.failing(output["kept"], meaning["kept"], after=False),
         ),
-        properties=_failing(graph, output["good"], meaning["good"], wanted=False),
+        properties=cycle.failing(output["good"], meaning["good"], after=False),
         vacuous=_vacuous(graph, output["cover"], meaning["cover"]),
         conjuncts=len(names),
         gates=len(graph.gates),
@@ -203,42 +252,95 @@ def _initiation(graph: Graph, invariant: Sequence[int], names: Sequence[str]) ->
         return _violated(solver, [frame.literal(literal) for literal in invariant], names, graph.nodes + 2)
 
 
-def _consecution(graph: Graph, invariant: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    after = {name: literals for name, literals in graph.outputs.items() if name.startswith("next")}
-    flat = [literal for literals in after.values() for literal in literals]
-    with Solver("cadical153") as solver:
-        known = _assumed(graph)
-        now = _Frame(graph, solver, 1, graph.cone([*known, *flat]), {})
-        for literal in known:
-            solver.add_clause([now.literal(literal)])
-        given: dict[int, int] = {}
-        for name, literals in after.items():
-            for bit, literal in enumerate(literals):
-                node = graph.inputs.get(f"now{name.removeprefix('next')}[{bit}]")
-                if node is not None:
-                    given[node] = now.literal(literal)
-        for name, node in graph.inputs.items():
-            if name.startswith("rigid"):
-                given[node] = now.literal(2 * node)
-        later = _Frame(graph, solver, graph.nodes + 2, graph.cone(invariant), given)
-        return _violated(solver, [later.literal(literal) for literal in invariant], names, 2 * graph.nodes + 4)
+class _Cycle:
+    """Questions about one cycle in which everything `known` holds, and about the state after it.
+
+    Each question has a solver of its own, with nothing but the gates that its claims depend on and what is known
+    about the same words. Where that does not suffice, what else the counterexample violates is added: so an answer
+    "violated" is about cycles in which all that is known holds, and leaving things out assumes nothing.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self._known = graph, _assumed(graph)
+        self._order = graph.ordered()
+        self._supports = graph.supports(self._order)
+        self._after: dict[int, int] = {}  # node of an input -> literal of its next value
+        for name, literals in graph.outputs.items():
+            if name.startswith("next"):
+                for bit, literal in enumerate(literals):
+                    node = graph.inputs.get(f"now{name.removeprefix('next')}[{bit}]")
+                    if node is not None:
+                        self._after[node] = literal
+        self._rigid = {node for name, node in graph.inputs.items() if name.startswith("rigid")}
+
+    def failing(self, claims: Sequence[int], names: Sequence[str], after: bool) -> tuple[str, ...]:
+        """Names of the claims that can be false in the cycle, or after it; those of one group are one question."""
+        groups: dict[str, list[int]] = {}
+        for index, name in enumerate(names):
+            groups.setdefault(name.rpartition("(")[2] if after else "", []).append(index)
+        chunks = [all_[at : at + _AT_ONCE] for all_ in groups.values() for at in range(0, len(all_), _AT_ONCE)]
+        failing = {index for chunk in chunks for index in self._violated(claims, chunk, after)}
+        return tuple(names[index] for index in sorted(failing))
+
+    def _violated(self, claims: Sequence[int], chosen: Sequence[int], after: bool) -> list[int]:
+        graph = self._graph
+        later_nodes = graph.cone(claims[index] for index in chosen) if after else set()
+        leaves = later_nodes & (self._after.keys() | self._rigid)
+        roots = [self._after.get(node, 2 * node) for node in leaves] if after else [claims[index] for index in chosen]
+        words = 0
+        for node in (*(root // 2 for root in roots), *leaves):
+            words |= self._supports.get(node, 0)
+        with Solver("cadical153") as solver:
+            now = _Frame(graph, solver, 1, graph.cone(roots), {})
+            given = {node: now.literal(self._after.get(node, 2 * node)) for node in leaves}
+            later = _Frame(graph, solver, graph.nodes + 2, later_nodes, given)
+            goals = [-(later if after else now).literal(claims[index]) for index in chosen]
+            asserted: set[int] = set()
+
+            def assume(literals: Sequence[int]) -> None:
+                now.define(graph.cone(literals))
+                for literal in literals:
+                    solver.add_clause([now.literal(literal)])
+                asserted.update(literals)
+
+            def possible(goal: int) -> bool:
+                while solver.solve(assumptions=[goal]):
+                    broken = [literal for literal in self._broken(now, solver.get_model()) if literal not in asserted]
+                    if not broken:
+                        return True
+                    assume(broken)
+                return False
+
+            assume([literal for literal in self._known if self._supports.get(literal // 2, 0) & ~words == 0])
+            any_of_them = 2 * graph.nodes + 4
+            solver.add_clause([-any_of_them, *goals])
+            if not possible(any_of_them):
+                return []
+            return [index for index, goal in zip(chosen, goals, strict=True) if possible(goal)]
+
+    def _broken(self, now: _Frame, model: Sequence[int]) -> list[int]:
+        """What is known and yet does not hold in the state and inputs of a model."""
+        inputs = {}
+        for node in self._graph.inputs.values():
+            number = now.literal(2 * node)
+            inputs[node] = number <= len(model) and model[number - 1] > 0
+        values = self._graph.evaluated(self._order, inputs)
+        return [literal for literal in self._known if values.get(literal // 2, False) == bool(literal & 1)]
 
 
-def _failing(graph: Graph, claims: Sequence[int], names: Sequence[str], wanted: bool) -> tuple[str, ...]:
-    """Names of the claims that can be false in a cycle with the invariant and the assumptions."""
+def _reached(graph: Graph, claims: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the claims that can be true in a cycle with the invariant and the assumptions."""
     with Solver("cadical153") as solver:
         frame = _Frame(graph, solver, 1, graph.cone([*_assumed(graph), *claims]), {})
         for literal in _assumed(graph):
             solver.add_clause([frame.literal(literal)])
         return tuple(
-            name
-            for name, claim in zip(names, claims, strict=False)
-            if solver.solve(assumptions=[frame.literal(claim) * (1 if wanted else -1)])
+            name for name, claim in zip(names, claims, strict=False) if solver.solve(assumptions=[frame.literal(claim)])
         )
 
 
 def _vacuous(graph: Graph, covers: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    reached = _failing(graph, covers, names, wanted=True)
+    reached = _reached(graph, covers, names)
     missing = tuple(name for name in names if name not in reached)
     start = graph.outputs["start"][0]
     with Solver("cadical153") as solver:
