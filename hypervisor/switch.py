@@ -40,6 +40,8 @@ REVOKE_CYCLES = 1 + COMMAND_PERIOD
 GRANT_CYCLES = 2 + COMMAND_PERIOD
 START_DELAY = COMMAND_CYCLES + 1
 """Cycles from the write of START to the first one that can be the first of RUNNING."""
+END_DELAY_CYCLES = LOOK_CYCLES - 1 + ANSWER_CYCLES + 1 + COMMAND_CYCLES
+"""Most cycles by which a program ends later that was paused behind its last layer: until the look, and RESUME."""
 PATIENCE_CYCLES = 100_000_000
 """Cycles in which a layer must end unless the caller says otherwise."""
 
@@ -71,7 +73,8 @@ def switch(
 
     It executes the program of `package` from `first_layer` on; every one of `cores` is its own or free. Returns when
     the new program has been started. None if the tenant came to its end or to a fault before it could pause: then
-    nothing has changed. Raises HypervisorError for other cores or states, or when no layer ends in `limit_cycles`.
+    nothing has changed, but that it may end up to END_DELAY_CYCLES later. Raises HypervisorError for other cores or
+    states, or when no layer ends in `limit_cycles`.
     """
     check_cores(hypervisor, tenant, cores)
     if not ask(hypervisor, tenant):

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant
 from hypervisor.machines import BACKENDS, open_port
 from hypervisor.pool_port import PoolPort, Read, Write
 from hypervisor.switch import (
+    END_DELAY_CYCLES,
     begin,
     first_withheld,
     lost_cycles,
@@ -116,6 +117,7 @@ cores_of_small = st.permutations(range(SMALL.cores)).flatmap(
 
 
 @settings(max_examples=25, deadline=None)
+@example(before=(0,), after=(0,), moment=0.984375)  # paused behind the last layer
 @given(before=cores_of_small, after=cores_of_small, moment=st.floats(0, 1))
 def test_any_cores_at_any_moment_become_any_others(before: Cores, after: Cores, moment: float) -> None:
     port = open_port("model", SMALL)
@@ -131,7 +133,8 @@ def test_any_cores_at_any_moment_become_any_others(before: Cores, after: Cores, 
         assert done.noticed == noticed_at(done.looked, barriers[index])
         assert done.running == start_of_switch(SMALL, done.noticed, len(before), len(after))
         assert tenant.tenant.cores == list(after)
-    assert tenant.assert_exact() == barriers_of("lenet", tenant.cores, tenant.layer)[-1]
+    delay = tenant.assert_exact() - barriers_of("lenet", tenant.cores, tenant.layer)[-1]
+    assert 0 <= delay <= (END_DELAY_CYCLES if done is None else 0)
 
 
 @pytest.fixture
