@@ -17,7 +17,7 @@ from hypervisor.hypervisor import Hypervisor, TenantStatus
 from hypervisor.machines import open_port
 from hypervisor.pool_port import PoolPort
 from isa.encoding import encode_program
-from isa.instructions import WORD_BYTES, Buffer, End, Instruction, Load, Save
+from isa.instructions import WORD_BYTES, Buffer, End, Instruction, Load, Save, SyncRaise, SyncWait
 from isa.registers import (
     AXI_CORE_IN_QUARANTINE,
     IDENTIFICATION,
@@ -259,15 +259,20 @@ BUSY_OUTPUT = 3 * OUTPUT // 2
 
 
 def run_busily(port: PoolPort) -> tuple[bytes, TenantStatus]:
-    """The small program, and then nothing but long LOADs and SAVEs on both cores: what was written, and registers."""
+    """The small program, then nothing but long LOADs and SAVEs on both cores: what was written, and registers.
+
+    The LOADs wait for the barrier that ends the small program, whose features they overwrite; END waits for all writes.
+    """
     loads = CONFIG.features_vectors
     program: list[Instruction] = [instruction for core in range(2) for instruction in core_program(core)]
+    program += [SyncWait(core=core) for core in range(2)]
     for _ in range(ROUNDS):
         for core in range(2):
             program.append(Load(core=core, buffer=Buffer.FEATURES, address=INPUT + core, columns=loads))
             place = BUSY_OUTPUT + core * CONFIG.output_vectors
             program.append(Save(core=core, address=place, columns=CONFIG.output_vectors))
-    words = np.frombuffer(encode_program([*program, End(barriers=2)]), np.uint8)
+    program += [*(SyncRaise(core=core) for core in range(2)), End(barriers=3)]
+    words = np.frombuffer(encode_program(program), np.uint8)
     hypervisor = Hypervisor(port)
     tenant = hypervisor.attach(WINDOW_BYTES + len(words))
     hypervisor.grant(tenant, [0, 1])
