@@ -42,7 +42,7 @@ def behind_the_switch(name: str) -> object:
     return pytest.param(name, marks=pytest.mark.skipif(not runs, reason=f"minutes of simulation: {switch}"))
 
 
-@pytest.mark.parametrize("name", map(behind_the_switch, IMAGES))
+@pytest.mark.parametrize("name", [behind_the_switch(name) for name in IMAGES])
 def test_a_network_is_exact_on_the_verilog_of_paper(name: str) -> None:
     network = build(name)
     package = compile_model(network.path, CONFIG, [CONFIG.cores])

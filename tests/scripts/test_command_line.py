@@ -210,7 +210,8 @@ def test_packages_and_inputs_that_do_not_fit_are_explained(
 
 def test_an_interrupt_leaves_no_file_behind(tmp_path: Path) -> None:
     program = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "from pathlib import Path\n"
         "from scripts import command_line\n"
         "from scripts.commands.reporting import replacing\n"
