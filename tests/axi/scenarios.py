@@ -263,12 +263,12 @@ def run_busily(port: PoolPort) -> tuple[bytes, TenantStatus]:
 
     The LOADs wait for the barrier that ends the small program, whose features they overwrite; END waits for all writes.
     """
-    loads = CONFIG.weights_vectors  # no longer needed then, while features are
+    loads = CONFIG.features_vectors
     program: list[Instruction] = [instruction for core in range(2) for instruction in core_program(core)]
     program += [SyncWait(core=core) for core in range(2)]
     for _ in range(ROUNDS):
         for core in range(2):
-            program.append(Load(core=core, buffer=Buffer.WEIGHTS, address=INPUT + core, columns=loads))
+            program.append(Load(core=core, buffer=Buffer.FEATURES, address=INPUT + core, columns=loads))
             place = BUSY_OUTPUT + core * CONFIG.output_vectors
             program.append(Save(core=core, address=place, columns=CONFIG.output_vectors))
     program += [*(SyncRaise(core=core) for core in range(2)), End(barriers=3)]
@@ -293,4 +293,4 @@ async def many_beats_with_random_stalls(card: Card) -> None:
     assert cycles > 0
     beats = card.count("beats") - before
     print(f"{beats} beats, {cycles} cycles late")
-    assert beats >= ROUNDS * 2 * (CONFIG.weights_vectors + CONFIG.output_vectors) // CONFIG.vectors_per_beat
+    assert beats >= ROUNDS * 2 * (CONFIG.features_vectors + CONFIG.output_vectors) // CONFIG.vectors_per_beat
