@@ -126,7 +126,7 @@ def _column(package: Package, config: PoolConfig, cores: int) -> dict[str, Any]:
     layers: list[int] = []
     start = tail = 0
     for stage in package.stages:
-        timing = time_stage(package, stage, range(cores), config, window)
+        timing = time_stage(package, stage.first_layer, range(cores), config, window)
         start += timing.barriers[0]
         layers += [end - begin for begin, end in pairwise(timing.barriers)]
         tail += timing.cycles - timing.barriers[-1]

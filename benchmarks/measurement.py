@@ -154,7 +154,7 @@ def measure_stage(
     """Cycles of a stage from START to END retired, those in which cores waited for instructions, all cores together,
     and its layers from barrier to barrier. `physical`: the cores, by virtual index; `window` holds the package."""
     cores = len(physical)
-    timing = time_stage(package, stage, physical, config, window)
+    timing = time_stage(package, stage.first_layer, physical, config, window)
     layers = package.layers[stage.first_layer : stage.end_layer]
     frames = [layer.frames[cores] for layer in layers]
     works = layer_works(config, cores, [(frame.word, frame.word + frame.words) for frame in frames], timing.dispatched)

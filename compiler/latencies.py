@@ -12,19 +12,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.package import Package, Stage
+from compiler.package import Package
 from isa.configuration import PoolConfig
 from isa.timing import Timing, simulate
 
 
 def time_stage(
-    package: Package, stage: Stage, physical: Sequence[int], config: PoolConfig, window: NDArray[np.uint8]
+    package: Package, first_layer: int, physical: Sequence[int], config: PoolConfig, window: NDArray[np.uint8]
 ) -> Timing:
-    """The exact timing of a stage on the cores `physical` (index: virtual core).
+    """The exact timing from `first_layer` to the end of its stage, on the cores `physical` (index: virtual core).
 
-    `window` holds the package, and gets the stage's program.
+    `window` holds the package, and gets the program.
     """
-    program = package.program(len(physical), stage.first_layer)
+    program = package.program(len(physical), first_layer)
     program.place(window)
     return simulate(config, window, program.start_word, physical)
 
@@ -38,7 +38,7 @@ def with_exact_latencies(
     for number, cores in enumerate(package.core_counts):
         report(number / len(package.core_counts), f"timing {package.name} on {cores} cores")
         for stage in package.stages:
-            barriers = time_stage(package, stage, range(cores), config, window).barriers
+            barriers = time_stage(package, stage.first_layer, range(cores), config, window).barriers
             for layer in range(stage.first_layer, stage.end_layer):
                 last = package.barriers_until(layer, stage.first_layer) - 1
                 cycles = barriers[last] - barriers[last - 1]

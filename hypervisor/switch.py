@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.latencies import time_stage
-from compiler.package import Stage
 from hypervisor.backends.control_plane import SCRUB_MARGIN_CYCLES
 from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant
 from hypervisor.pool_port import CONTROL_READ_CYCLES, ControlAccess, Idle, Read, Write
@@ -277,6 +276,6 @@ def warm_up_cycles(
     """
     (stage,) = (stage for stage in package.stages if stage.first_layer <= layer < stage.end_layer)
     window = package.window()
-    rest = time_stage(package, Stage(layer, stage.end_layer), cores, config, window).cycles
-    whole = whole or time_stage(package, stage, cores, config, window)
+    rest = time_stage(package, layer, cores, config, window).cycles
+    whole = whole or time_stage(package, stage.first_layer, cores, config, window)
     return rest - (whole.cycles - whole.barriers[layer - stage.first_layer])

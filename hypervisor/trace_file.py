@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TracePacket, TrackDescriptor, TrackEvent
 
+from compiler.latencies import time_stage
 from hypervisor.pool_port import ActivityInterval
 from isa.assembler import format_instruction
 from isa.configuration import PoolConfig
 from isa.instructions import Engine
-from isa.timing import Timing, Unit, simulate
+from isa.timing import Timing, Unit
 
 if TYPE_CHECKING:
     from compiler.package import Package
@@ -84,10 +85,7 @@ def time_runs(config: PoolConfig, runs: Iterable[ProgramRun]) -> list[TimedRun]:
     for run in runs:
         key = id(run.package), run.cores, run.first_layer
         if key not in known:
-            window = run.package.window()
-            program = run.package.program(len(run.cores), run.first_layer)
-            program.place(window)
-            known[key] = simulate(config, window, program.start_word, run.cores)
+            known[key] = time_stage(run.package, run.first_layer, run.cores, config, run.package.window())
         timing = known[key]
         barriers = [run.start + cycle for cycle in timing.barriers]
         end = run.start + timing.cycles

@@ -54,7 +54,8 @@ def share_cycles(
         (package,) = compiled
         window = package.window()
         physical = interleaved(config, cores, config.cores // cores - 1)
-        return {"cycles": sum(time_stage(package, stage, physical, config, window).cycles for stage in package.stages)}
+        timings = (time_stage(package, stage.first_layer, physical, config, window) for stage in package.stages)
+        return {"cycles": sum(timing.cycles for timing in timings)}
 
     sizes = sorted(dataclasses.asdict(config).items())
     done: dict[int, int] = {}

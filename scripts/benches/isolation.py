@@ -20,7 +20,6 @@ from benchmarks.experiments.isolation import HOSTILE_SPLIT, Run, Split, run_spli
 from benchmarks.experiments.shares import Report, elastic_package
 from benchmarks.networks import BuiltNetwork, build
 from compiler.latencies import time_stage
-from compiler.package import Stage
 from hypervisor.hypervisor import HypervisorError
 from hypervisor.machines import open_port
 from isa.configuration import PoolConfig
@@ -81,8 +80,7 @@ class IsolationBench:
 
     def model_cycles(self, cores: Sequence[int]) -> int:
         """What the timing model says of the same layers on these physical cores."""
-        stage = Stage(self.first_layer, len(self.package.layers))
-        return time_stage(self.package, stage, cores, self.config, self.package.window()).cycles
+        return time_stage(self.package, self.first_layer, cores, self.config, self.package.window()).cycles
 
     def _neighbours(self, split: Split, run: Run) -> str:
         others = [neighbour.hostile.name for neighbour in split.neighbours]
@@ -107,7 +105,7 @@ class IsolationBench:
     def _end_of_network(self, config: PoolConfig, cores: int) -> int:
         """The first layer of the network's end."""
         package = self.package
-        timing = time_stage(package, package.stages[0], range(cores), config, package.window())
+        timing = time_stage(package, package.stages[0].first_layer, range(cores), config, package.window())
         left = timing.cycles - np.array(timing.barriers[:-1])
         return int(np.argmax(left <= RTL_CYCLES))
 

@@ -72,7 +72,7 @@ def _measure(package: Package, config: PoolConfig, report: Report) -> dict[str, 
     warm_up = {}
     for number, count in enumerate(package.core_counts):
         report(number / len(package.core_counts), f"{package.name}: warming up on {count} cores")
-        whole = time_stage(package, stage, range(count), config, package.window())
+        whole = time_stage(package, stage.first_layer, range(count), config, package.window())
         warm_up[count] = [warm_up_cycles(package, config, range(count), layer, whole) for layer in layers]
     pairs = []
     for held in package.core_counts:
@@ -159,7 +159,7 @@ def switch_on_rtl(
     config = NAMED_POOLS["small"]
     package = compile_model(NETWORKS / f"{name}.int8.onnx", config)
     stage = package.stages[0]
-    old, new = (time_stage(package, stage, cores, config, package.window()) for cores in (before, after))
+    old, new = (time_stage(package, stage.first_layer, cores, config, package.window()) for cores in (before, after))
     port = open_port(backend, config)
     hypervisor = Hypervisor(port)
     tenant = hypervisor.attach(package.window_bytes)

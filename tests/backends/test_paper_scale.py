@@ -68,4 +68,5 @@ def inputs(name: str) -> list[NDArray[np.float32]]:
 def cycles_of(package: Package) -> list[int]:
     """The model's cycles of each stage."""
     window = package.window()
-    return [time_stage(package, stage, range(CONFIG.cores), CONFIG, window).cycles for stage in package.stages]
+    firsts = [stage.first_layer for stage in package.stages]
+    return [time_stage(package, first, range(CONFIG.cores), CONFIG, window).cycles for first in firsts]

@@ -84,7 +84,7 @@ def test_waves_take_on_the_rtl_what_the_timetable_says() -> None:
 
     def latency(network: str, cores: int) -> int:
         physical = interleaved(TINY, cores, TINY.cores // cores - 1)
-        return time_stage(package, stage, physical, TINY, package.window()).cycles
+        return time_stage(package, stage.first_layer, physical, TINY, package.window()).cycles
 
     waves = [Wave("lenet", 1, 1), Wave("lenet", 1, 2)]
     expected = timetable_cycles(TINY, waves, latency)
@@ -110,7 +110,7 @@ def test_hostile_neighbours_fault_and_flood_and_cost_a_tenant_no_cycle() -> None
     for split in isolation.splits(SMALL):
         if split.neighbours:
             run = isolation.run_split(open_port("verilator", SMALL), split, package, 0, 200_000)
-            expected = time_stage(package, stage, split.tenants[0], SMALL, package.window()).cycles
+            expected = time_stage(package, stage.first_layer, split.tenants[0], SMALL, package.window()).cycles
             assert run.cycles == (expected,)
             assert run.hostile_runs >= len(split.neighbours)
             faults += run.faults

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from compiler.compile import compile_model
-from compiler.latencies import with_exact_latencies
+from compiler.latencies import time_stage, with_exact_latencies
 from compiler.package import Package
 from isa.configuration import NAMED_POOLS
-from isa.timing import simulate
 
 CONFIG = NAMED_POOLS["small"]
 NETWORK = Path(__file__).parent.parent / "networks" / "resnet8.int8.onnx"
@@ -24,9 +23,7 @@ def package() -> Package:
 def test_latencies_predict_each_layer_within_one_per_cent(
     package: Package, cores: tuple[int, ...], first_layer: int
 ) -> None:
-    window, program = package.window(), package.program(len(cores), first_layer)
-    program.place(window)
-    barriers = simulate(CONFIG, window, program.start_word, cores).barriers
+    barriers = time_stage(package, first_layer, cores, CONFIG, package.window()).barriers
     predicted = [layer.frames[len(cores)].cycles for layer in package.layers[first_layer:]]
     spent = [after - before for before, after in pairwise(barriers)]
     for number, (expected, cycles) in enumerate(zip(predicted, spent, strict=False)):

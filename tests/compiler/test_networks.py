@@ -124,4 +124,4 @@ def test_exact_timing_chooses_plans_that_take_fewer_cycles_and_give_the_same_byt
 
 def _cycles(compiled: Package, config: PoolConfig, cores: int) -> int:
     (stage,) = compiled.stages
-    return time_stage(compiled, stage, range(cores), config, compiled.window()).cycles
+    return time_stage(compiled, stage.first_layer, range(cores), config, compiled.window()).cycles

@@ -11,7 +11,7 @@ import onnx
 from compiler.compile import compile_model
 from compiler.golden import Golden
 from compiler.latencies import time_stage
-from compiler.package import Package, Stage
+from compiler.package import Package
 from hypervisor.hypervisor import Hypervisor, Tenant
 from hypervisor.pool_port import Read, Write
 from hypervisor.switch import Switch, begin, switch
@@ -44,7 +44,7 @@ def golden(name: str) -> dict[str, np.ndarray]:
 def barriers_of(name: str, cores: Cores, layer: int = 0) -> tuple[int, ...]:
     """Cycles of the barriers of the program from `layer` on, then that of its end, since RUNNING."""
     package = package_of(name)
-    timing = time_stage(package, Stage(layer, package.stages[0].end_layer), cores, SMALL, package.window())
+    timing = time_stage(package, layer, cores, SMALL, package.window())
     return (*timing.barriers, timing.cycles)
 
 

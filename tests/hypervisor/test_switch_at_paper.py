@@ -18,7 +18,7 @@ from benchmarks.networks.description import INPUT
 from compiler.compile import compile_model
 from compiler.golden import Golden
 from compiler.latencies import time_stage
-from compiler.package import Package, Stage
+from compiler.package import Package
 from hypervisor.hypervisor import Hypervisor, Tenant
 from hypervisor.machines import open_port
 from hypervisor.switch import begin, noticed_at, start_of_switch, switch
@@ -40,7 +40,7 @@ pytestmark = [
 
 
 def barriers_of(package: Package, cores: tuple[int, ...], layer: int) -> tuple[int, ...]:
-    timing = time_stage(package, Stage(layer, package.stages[0].end_layer), cores, CONFIG, package.window())
+    timing = time_stage(package, layer, cores, CONFIG, package.window())
     return (*timing.barriers, timing.cycles)
 
 
