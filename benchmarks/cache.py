@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hypervisor.backends.build_cache import content_hash, sources_behind
+
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
 BENCHES = BUILD / "benches"
@@ -18,13 +20,9 @@ BENCHES = BUILD / "benches"
 
 
 @cache
-def sources_digest(*patterns: str) -> str:
-    """SHA-256 of the source files that match these patterns, relative to the checkout."""
-    digest = hashlib.sha256()
-    for pattern in patterns:
-        for source in sorted(ROOT.glob(pattern)):
-            digest.update(f"{source.relative_to(ROOT)}\0".encode() + source.read_bytes() + b"\0")
-    return digest.hexdigest()
+def modules_digest(*modules: str, files: tuple[Path, ...] = ()) -> str:
+    """A hash of the sources of these modules and of all of ours that they import, and of single files."""
+    return content_hash([*sources_behind(*modules), *files])
 
 
 def remembered(kind: str, key: Iterable[object], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from benchmarks.cache import remembered, sources_digest
+from benchmarks.cache import modules_digest, remembered
 from benchmarks.networks import BuiltNetwork, build
-from compiler.compile import compile_model
+from compiler.compile import Progress, compile_model
 from compiler.latencies import time_stage
 from compiler.package import Package
 from isa.configuration import PoolConfig
-
-Report = Callable[[float, str], None]
-EXACT_SOURCES = ("isa/*.py", "compiler/*.py", "benchmarks/networks/*.py", "benchmarks/latency_tables.py")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class LatencyTable:
         return self.start[cores] + sum(layer[cores] for layer in self.layers) + self.tail[cores]
 
 
-def latency_table(name: str, config: PoolConfig, counts: Sequence[int], report: Report) -> LatencyTable:
+def latency_table(name: str, config: PoolConfig, counts: Sequence[int], report: Progress) -> LatencyTable:
     """The table of a network of `benchmarks.networks`, timed now or kept from before.
 
     All numbers of cores are those of one package, since where a frame lies decides on which channel it is fetched
@@ -59,41 +57,42 @@ def latency_table(name: str, config: PoolConfig, counts: Sequence[int], report: 
     """
     network = build(name, report)
     sizes = sorted(dataclasses.asdict(config).items())
-    key = (network.digest, sizes, tuple(counts), sources_digest(*EXACT_SOURCES))
+    sources = modules_digest("compiler.compile", "compiler.latencies", files=(Path(__file__),))
+    key = (network.digest, sizes, tuple(counts), sources)
     found = remembered(f"latencies-{name}-{config.name}", key, lambda: _compute(network, config, counts, report))
     columns = {count: found["columns"][str(count)] for count in counts}
-    layers = zip(*(columns[count]["layers"] for count in counts), strict=True)
-    return LatencyTable(
-        name,
-        config.name,
-        tuple(found["names"]),
-        tuple(dict(zip(counts, layer, strict=True)) for layer in layers),
-        {count: columns[count]["start"] for count in counts},
-        {count: columns[count]["tail"] for count in counts},
-    )
+    return _table(name, config, found["names"], columns)
 
 
-def table_package(network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Report) -> Package:
-    """The package that a table is about."""
-    return compile_model(
+def table_package(network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Progress) -> Package:
+    """The package that a table is about, with the network's name instead of its file's."""
+    package = compile_model(
         network.path, config, counts, progress=lambda fraction, what: report(fraction / 2, f"{network.name}: {what}")
     )
+    return dataclasses.replace(package, name=network.name)
 
 
 def table_of(package: Package, config: PoolConfig, counts: Sequence[int]) -> LatencyTable:
     """The table of a package, timed here and now."""
     columns = {count: _column(package, config, count) for count in counts}
+    return _table(package.name, config, [layer.name for layer in package.layers], columns)
+
+
+def _table(
+    network: str, config: PoolConfig, names: Sequence[str], columns: Mapping[int, Mapping[str, Any]]
+) -> LatencyTable:
+    """The table of these layers; `columns[cores]` is what `_column` gives."""
     return LatencyTable(
-        package.name,
+        network,
         config.name,
-        tuple(layer.name for layer in package.layers),
-        tuple({count: columns[count]["layers"][layer] for count in counts} for layer in range(len(package.layers))),
-        {count: columns[count]["start"] for count in counts},
-        {count: columns[count]["tail"] for count in counts},
+        tuple(names),
+        tuple({count: column["layers"][layer] for count, column in columns.items()} for layer in range(len(names))),
+        {count: column["start"] for count, column in columns.items()},
+        {count: column["tail"] for count, column in columns.items()},
     )
 
 
-def _compute(network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Report) -> dict[str, Any]:
+def _compute(network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Progress) -> dict[str, Any]:
     package = table_package(network, config, counts, report)
     columns: dict[str, dict[str, Any]] = {}
     workers = min(len(counts), os.cpu_count() or 1)

@@ -6,23 +6,23 @@ import dataclasses
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.bounds import layer_works
-from benchmarks.cache import remembered, sources_digest
+from benchmarks.cache import modules_digest, remembered
 from benchmarks.networks import BuiltNetwork
-from compiler.compile import compile_model
+from compiler.compile import Progress, compile_model
 from compiler.latencies import time_stage
 from compiler.package import Package, Stage
 from isa.configuration import PoolConfig
 from isa.instructions import WORD_BYTES
 
-Report = Callable[[float, str], None]
 FILL = "fill"
 """What a layer is bound by when the barrier, filling and waiting take longer than any resource needs."""
 
@@ -81,7 +81,7 @@ class _Compiled:
 class NetworkBench:
     """Measures one network; compiles it when the first result is not in the cache."""
 
-    def __init__(self, network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Report) -> None:
+    def __init__(self, network: BuiltNetwork, config: PoolConfig, counts: Sequence[int], report: Progress) -> None:
         self._network = network
         self._config = config
         self._counts = tuple(counts)
@@ -95,7 +95,7 @@ class NetworkBench:
             sorted(dataclasses.asdict(self._config).items()),
             self._counts,
             cores,
-            sources_digest("isa/*.py", "compiler/*.py", "benchmarks/*.py"),
+            modules_digest("benchmarks.bounds", "compiler.compile", "compiler.latencies", files=(Path(__file__),)),
         )
         kind = f"{self._network.name}-{self._config.name}-{cores}"
         result = remembered(kind, key, lambda: dataclasses.asdict(self._measure(cores)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isa.configuration import PoolConfig
 from isa.encoding import encode_program
@@ -33,10 +33,7 @@ class Hostile:
     """A neighbour: `program(config, cores)` is what lies at the start of its window, START at word 0."""
 
     name: str
-    meaning: str
-    program: Callable[[PoolConfig, int], bytes]
-    ends: bool = True
-    """Whether it comes to an end or a fault by itself."""
+    program: Callable[[PoolConfig, int], bytes] = field(repr=False)
 
 
 def window_bytes(config: PoolConfig, program: bytes) -> int:
@@ -93,10 +90,10 @@ def _endless(config: PoolConfig, cores: int) -> bytes:
 
 
 HOSTILE = (
-    Hostile("flood", "loads and saves of the largest size on every core", _flood),
-    Hostile("barriers", "a storm of barriers", _barriers),
-    Hostile("instructions", "instructions as fast as they can be fetched", _configures),
-    Hostile("faults", "accesses beyond its window; started again after each fault", _faults),
-    Hostile("endless", "waits for a barrier that never comes", _endless, ends=False),
+    Hostile("flood", _flood),
+    Hostile("barriers", _barriers),
+    Hostile("instructions", _configures),
+    Hostile("faults", _faults),
+    Hostile("endless", _endless),
 )
 """Every hostile neighbour."""

@@ -55,7 +55,7 @@ class Run:
 
 
 def splits(config: PoolConfig) -> list[Split]:
-    """The demo's splits and the hostile one, on a pool of at least 16 cores; on 4 cores those that can be made.
+    """The demo's splits and hostile ones, as many as the pool's cores and tenants can be cut into.
 
     Cores are dealt like cards, so every tenant's are spread over the wheel and the channels.
     """
@@ -63,7 +63,7 @@ def splits(config: PoolConfig) -> list[Split]:
     if _fits(config, (4, *HOSTILE_SIXTEENTHS)):
         own, *others = _deal(config, (4, *HOSTILE_SIXTEENTHS))
         found.append(Split(HOSTILE_SPLIT, (own,), tuple(map(Neighbour, HOSTILE, others))))
-    else:
+    elif _fits(config, (4, 4, 4, 4)):
         own, *others = _deal(config, (4, 4, 4, 4))
         for start in range(0, len(HOSTILE), len(others)):
             chosen = (HOSTILE + HOSTILE)[start : start + len(others)]
@@ -72,7 +72,7 @@ def splits(config: PoolConfig) -> list[Split]:
 
 
 def _fits(config: PoolConfig, sixteenths: Sequence[int]) -> bool:
-    return all(share * config.cores % 16 == 0 for share in sixteenths)
+    return len(sixteenths) <= config.tenants and all(share * config.cores % 16 == 0 for share in sixteenths)
 
 
 def _deal(config: PoolConfig, sixteenths: Sequence[int]) -> list[tuple[int, ...]]:

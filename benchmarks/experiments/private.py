@@ -84,15 +84,21 @@ class Curve:
 
 
 def curve(figures: Figures, network: str, tasks: Sequence[int] = TASKS) -> Curve:
-    """Tasks of one network."""
-    return Curve(network, tuple(_point(figures, network, {network: count}) for count in tasks))
+    """Tasks of one network, as many as the pool has cores and tenants for."""
+    counts = [count for count in tasks if count <= _most(figures.config)]
+    return Curve(network, tuple(_point(figures, network, {network: count}) for count in counts))
 
 
 def mixed_curve(figures: Figures, networks: Sequence[str], tasks: Sequence[int] = TASKS) -> Curve:
     """As many tasks of each network; numbers of tasks that cannot be divided so are left out."""
-    counts = [count for count in tasks if count % len(networks) == 0]
+    counts = [count for count in tasks if count <= _most(figures.config) and count % len(networks) == 0]
     parts = ({network: count // len(networks) for network in networks} for count in counts)
     return Curve(MIXED, tuple(_point(figures, MIXED, part) for part in parts))
+
+
+def _most(config: PoolConfig) -> int:
+    """Tasks that can be there at once: all are attached, and `static` gives each a core."""
+    return min(config.cores, config.tenants)
 
 
 def _point(figures: Figures, workload: str, tasks: Mapping[str, int]) -> Point:

@@ -8,18 +8,17 @@ cycle for each position); what is timed is the last of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.cache import remembered, sources_digest
+from benchmarks.cache import modules_digest, remembered
+from benchmarks.latency_tables import table_package
 from benchmarks.networks import BuiltNetwork
-from compiler.compile import compile_model
+from compiler.compile import Progress
 from compiler.latencies import time_stage
 from compiler.package import Package
 from isa.configuration import PoolConfig
-
-Report = Callable[[float, str], None]
-EXACT_SOURCES = ("isa/*.py", "compiler/*.py", "benchmarks/experiments/shares.py")
 
 
 def interleaved(config: PoolConfig, cores: int, tenant: int) -> tuple[int, ...]:
@@ -38,9 +37,13 @@ def useful_shares(cores: int) -> tuple[int, ...]:
     return tuple(sorted({cores // tenants for tenants in range(1, cores + 1)}))
 
 
-def share_cycles(
-    network: BuiltNetwork, config: PoolConfig, shares: Sequence[int], report: Report = lambda fraction, what: None
-) -> dict[int, int]:
+def with_room(config: PoolConfig, windows: int, window_bytes: int) -> PoolConfig:
+    """The pool with as much memory as so many windows need: VGG-16 has 140 MB of weights."""
+    beats = (windows + 1) * window_bytes // config.beat_bytes
+    return dataclasses.replace(config, memory_beats=max(config.memory_beats, 1 << beats.bit_length()))
+
+
+def share_cycles(network: BuiltNetwork, config: PoolConfig, shares: Sequence[int], report: Progress) -> dict[int, int]:
     """Cycles of one image from START to END retired, by number of cores; kept by content, a share at a time.
 
     All shares are those of one package, since where a frame lies decides on which channel it is fetched first. Networks
@@ -50,7 +53,7 @@ def share_cycles(
 
     def cycles(cores: int) -> dict[str, Any]:
         if not compiled:
-            compiled.append(elastic_package(network, config, shares, report))
+            compiled.append(table_package(network, config, shares, report))
         (package,) = compiled
         window = package.window()
         physical = interleaved(config, cores, config.cores // cores - 1)
@@ -58,20 +61,11 @@ def share_cycles(
         return {"cycles": sum(timing.cycles for timing in timings)}
 
     sizes = sorted(dataclasses.asdict(config).items())
+    sources = modules_digest("compiler.compile", "compiler.latencies", files=(Path(__file__),))
     done: dict[int, int] = {}
     for cores in shares:
         report(len(done) / len(shares), f"{network.name}: timing {cores} of {config.cores} cores")
-        key = (network.digest, sizes, tuple(shares), cores, sources_digest(*EXACT_SOURCES))
+        key = (network.digest, sizes, tuple(shares), cores, sources)
         kind = f"share-{network.name}-{config.name}-{cores}"
         done[cores] = int(remembered(kind, key, lambda cores=cores: cycles(cores))["cycles"])  # type: ignore[misc]
     return done
-
-
-def elastic_package(network: BuiltNetwork, config: PoolConfig, shares: Sequence[int], report: Report) -> Package:
-    """The package of a network with frames for these numbers of cores."""
-    return compile_model(
-        network.path,
-        config,
-        sorted(shares),
-        progress=lambda fraction, what: report(fraction, f"{network.name}: {what}"),
-    )

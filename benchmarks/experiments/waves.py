@@ -113,28 +113,33 @@ def _run_waves(
     load: Callable[[Hypervisor, Tenant, Wave], int],
     latency: Latency,
 ) -> int:
-    """Carry out waves; `load` fills a tenant's window and gives its start word. All are attached beforehand."""
-    hypervisor = Hypervisor(port)
-    period = port.config.period_cycles
-    attached = [[hypervisor.attach(window_bytes(wave)) for _ in range(wave.tasks)] for wave in waves]
-    words = [[load(hypervisor, tenant, wave) for tenant in own] for wave, own in zip(waves, attached, strict=True)]
-    began = None
-    end = 0
-    for number, (wave, tenants) in enumerate(zip(waves, attached, strict=True)):
-        if number:
-            hypervisor.revoke(*attached[number - 1])
-        last = port.config.cores // wave.cores
-        for place, tenant in enumerate(tenants):  # the last places, so that a wave of one is what `shares` timed
-            hypervisor.grant(tenant, interleaved(port.config, wave.cores, last - len(tenants) + place))
-        hypervisor.start(list(zip(tenants, words[number], strict=True)))
-        start = -(-port.cycle // period) * period
-        began = start if began is None else began
-        port.step(max(0, start + latency(wave.network, wave.cores) - LOOKS_AHEAD_CYCLES - port.cycle))
-        hypervisor.wait(tenants, PATIENCE_CYCLES)
-        for tenant in tenants:
-            status = hypervisor.status(tenant)
-            if status.state is not TenantState.DONE:
-                raise HypervisorError(f"a task of {wave.network} is {status.state.name}: {status.describe_fault()}")
-            end = max(end, start + status.cycles)
-    port.close()
-    return end - (began or 0)
+    """Carry out waves; `load` fills a tenant's window and gives its start word. All are attached beforehand.
+
+    Closes the port. Raises HypervisorError when a task does not come to its end.
+    """
+    try:
+        hypervisor = Hypervisor(port)
+        period = port.config.period_cycles
+        attached = [[hypervisor.attach(window_bytes(wave)) for _ in range(wave.tasks)] for wave in waves]
+        words = [[load(hypervisor, tenant, wave) for tenant in own] for wave, own in zip(waves, attached, strict=True)]
+        began = None
+        end = 0
+        for number, (wave, tenants) in enumerate(zip(waves, attached, strict=True)):
+            if number:
+                hypervisor.revoke(*attached[number - 1])
+            last = port.config.cores // wave.cores
+            for place, tenant in enumerate(tenants):  # the last places, so that a wave of one is what `shares` timed
+                hypervisor.grant(tenant, interleaved(port.config, wave.cores, last - len(tenants) + place))
+            hypervisor.start(list(zip(tenants, words[number], strict=True)))
+            start = -(-port.cycle // period) * period
+            began = start if began is None else began
+            port.step(max(0, start + latency(wave.network, wave.cores) - LOOKS_AHEAD_CYCLES - port.cycle))
+            hypervisor.wait(tenants, PATIENCE_CYCLES)
+            for tenant in tenants:
+                status = hypervisor.status(tenant)
+                if status.state is not TenantState.DONE:
+                    raise HypervisorError(f"a task of {wave.network} is {status.state.name}: {status.describe_fault()}")
+                end = max(end, start + status.cycles)
+        return end - (began or 0)
+    finally:
+        port.close()

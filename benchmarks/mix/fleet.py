@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks.cache import sources_digest
+from benchmarks.cache import modules_digest
 from benchmarks.latency_tables import LatencyTable
 from benchmarks.mix.elastic import ElasticPool, ElasticResult
 from benchmarks.mix.metrics import Finished
@@ -25,8 +25,6 @@ from isa.configuration import PoolConfig
 
 if TYPE_CHECKING:
     from distributed import Client
-
-SIMULATION_SOURCES = ("benchmarks/mix/*.py", "benchmarks/latency_tables.py", "hypervisor/*.py", "isa/*.py")
 
 
 class FleetError(RuntimeError):
@@ -92,14 +90,14 @@ def workers(scheduler: str | None, processes: int) -> Iterator[Client]:
         ) from None
     with client:
         try:
-            digests = client.run(sources_digest, *SIMULATION_SOURCES)
+            digests = client.run(modules_digest, __name__)
         except (ImportError, ModuleNotFoundError) as problem:
             raise FleetError(
                 f"the workers at {scheduler} cannot import this project ({problem}); start `dask worker` in a checkout"
             ) from None
         if not digests:
             raise FleetError(f"the scheduler at {scheduler} has no workers; start some with `dask worker {scheduler}`")
-        different = [worker for worker, digest in digests.items() if digest != sources_digest(*SIMULATION_SOURCES)]
+        different = [worker for worker, digest in digests.items() if digest != modules_digest(__name__)]
         if different:
             raise FleetError(f"worker {different[0]} runs other sources than this process: update its checkout")
         yield client

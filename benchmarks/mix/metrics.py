@@ -90,10 +90,10 @@ def tail_latency(finished: Sequence[Finished], percent: float = 99) -> dict[str,
     }
 
 
-def normalised_tail(finished: Sequence[Finished], percent: float = 99) -> float:
-    """The turnaround over the time to the deadline that `percent` of all tasks do not exceed (nearest rank)."""
+def normalised_tail(finished: Sequence[Finished]) -> float:
+    """The turnaround over the time to the deadline that 99 % of all tasks do not exceed (nearest rank)."""
     ratios = [each.turnaround / (each.task.deadline - each.task.arrival) for each in finished]
-    return float(np.percentile(ratios, percent, method="inverted_cdf"))
+    return float(np.percentile(ratios, 99, method="inverted_cdf"))
 
 
 def summary(finished: Sequence[Finished]) -> Mapping[str, float]:

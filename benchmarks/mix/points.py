@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from benchmarks.latency_tables import LatencyTable
 from benchmarks.mix.elastic import NOTICE_CYCLES, ElasticPool, cold_cycles
 from benchmarks.mix.tasks import MixTask
@@ -69,7 +67,7 @@ def measured(port: PoolPort, point: Point, package: Package, table: LatencyTable
     """The same on the machine behind `port`, which is at reset. Raises RuntimeError if it does not come to its end."""
     hypervisor = Hypervisor(port)
     tenant = hypervisor.attach(package.window_bytes)
-    hypervisor.write(tenant, 0, np.frombuffer(package.image(), np.uint8))
+    hypervisor.write(tenant, 0, package.image())
     began = running = begin(hypervisor, tenant, package, range(point.before), 0)
     if point.layer is not None:
         port.step(began + asked_at(point, table) - port.cycle)

@@ -19,7 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import compiler.quantise
-from benchmarks.cache import BUILD, sources_digest, write_atomically
+from benchmarks.cache import BUILD, modules_digest, write_atomically
 from benchmarks.networks.description import INPUT, Description, Statistics
 from benchmarks.networks.efficientnet import efficientnet_lite0
 from benchmarks.networks.inception import inception_v3
@@ -174,5 +174,5 @@ def session(model: onnx.ModelProto, optimise: bool = True, output: str | None = 
 @cache
 def _sources_digest() -> str:
     """Changes when the networks could."""
-    sources = sources_digest("benchmarks/networks/*.py", "compiler/quantise.py", "compiler/network.py")
+    sources = modules_digest("benchmarks.networks.build")
     return hashlib.sha256(f"{onnxruntime.__version__} {onnx.__version__} {sources}".encode()).hexdigest()[:12]

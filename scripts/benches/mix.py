@@ -2,7 +2,7 @@
 
 Every schedule gets the same tasks. Deadlines are those of MLPerf's server scenario at 300 MHz: 15 ms for a classifier,
 100 ms for a detector. There is no int8 detector among our networks: the convolutions of VGG-16, the backbone of SSD300,
-stand for one. Who is left out of what, and what costs what: `benchmarks.mix`.
+stand for one. What costs what, and what is left out: `benchmarks.mix.elastic`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from typing import Any
 
-from benchmarks.cache import BENCHES, remembered, sources_digest
-from benchmarks.latency_tables import LatencyTable, Report, latency_table, table_package
+from benchmarks.cache import BENCHES, modules_digest, remembered
+from benchmarks.experiments.shares import with_room
+from benchmarks.latency_tables import LatencyTable, latency_table, table_package
 from benchmarks.mix.bound import most_in_time
 from benchmarks.mix.elastic import ElasticPool
 from benchmarks.mix.fleet import FleetError, run_fleet, workers
@@ -24,6 +25,8 @@ from benchmarks.mix.points import Point, measured, simulated, slack
 from benchmarks.mix.servers import earliest_deadline, first_come, run_partition, run_preemptive
 from benchmarks.mix.tasks import CLOCK_HERTZ, MixTask, TaskKind, poisson_tasks
 from benchmarks.networks import BuiltNetwork, build
+from compiler.compile import Progress
+from hypervisor.backends.verilator_build import HARNESS
 from hypervisor.hypervisor import HypervisorError
 from hypervisor.machines import open_port
 from hypervisor.policies import POLICIES
@@ -48,12 +51,6 @@ MOST_PARTS = 4
 FLEET_TASKS, FLEET_POOLS, FLEET_LOAD = 10_000, 64, 0.9
 BASELINE = "single"
 SINGLE = "single, preemptive"
-RTL_SOURCES = (
-    *("isa/*.py", "compiler/*.py", "rtl/*.py", "benchmarks/mix/points.py", "hypervisor/switch.py"),
-    *("hypervisor/hypervisor.py", "hypervisor/pool_port.py", "hypervisor/backends/rtl_port.py"),
-    *("hypervisor/backends/verilator_*.py", "hypervisor/backends/harness.cpp"),
-)
-"""What a run on the RTL depends on."""
 
 Schedules = dict[str, list[list[Finished]]]
 
@@ -72,6 +69,7 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
     """One row for each load and schedule: `SEEDS` times `TASKS` tasks."""
     if names:
         raise InputError(f"--network {names[0]}: the bench 'mix' has networks of its own")
+    _check(config)
     with fraction_progress("mix") as progress:
         mix = tables(config, progress)
         on_rtl = validate(mix, progress)
@@ -94,13 +92,12 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
     return rows
 
 
-def measure_fleet(
-    config: PoolConfig, tasks: int, pools: int, scheduler: str | None, seed: int, load: float = FLEET_LOAD
-) -> list[dict[str, Any]]:
+def measure_fleet(config: PoolConfig, tasks: int, pools: int, scheduler: str | None, seed: int) -> list[dict[str, Any]]:
     """One row: a fleet under our policy, simulated by the workers at `scheduler` or by processes of this machine."""
+    _check(config)
     with fraction_progress("mix") as progress:
         mix = tables(config, progress)
-        workload = poisson_tasks(KINDS, mix.isolated, load, tasks, seed, pools)
+        workload = poisson_tasks(KINDS, mix.isolated, FLEET_LOAD, tasks, seed, pools)
         try:
             with workers(scheduler, min(pools, os.cpu_count() or 1)) as client:
                 finished, switches = run_fleet(
@@ -109,12 +106,23 @@ def measure_fleet(
         except FleetError as problem:
             raise InputError(f"--scheduler: {problem}") from None
     last = max(each.end for each in finished)
-    row: dict[str, Any] = {"schedule": "elastic", "load": load, "pools": pools, "tasks": len(finished), "seed": seed}
+    row: dict[str, Any] = {
+        "schedule": "elastic",
+        "load": FLEET_LOAD,
+        "pools": pools,
+        "tasks": len(finished),
+        "seed": seed,
+    }
     row |= {"simulated seconds": round(last / CLOCK_HERTZ, 4), "switches": switches}
     return [row | _rounded(summary(finished)) | _tails(finished)]
 
 
-def validate(mix: Mix, report: Report) -> str:
+def _check(config: PoolConfig) -> None:
+    if config.cores < 2:
+        raise InputError("--pool: the bench 'mix' needs at least two cores")
+
+
+def validate(mix: Mix, report: Progress) -> str:
     """Run sampled tasks on the Verilog, too; what they take. Raises HypervisorError where the simulation is wrong.
 
     A task that is resized may end earlier than the simulation says, by what that counts too much (`points.slack`).
@@ -128,14 +136,16 @@ def validate(mix: Mix, report: Report) -> str:
 
         def run(point: Point = point, network: BuiltNetwork = network, table: LatencyTable = table) -> dict[str, Any]:
             package = table_package(network, config, table.core_counts, report)
+            roomy = with_room(config, 1, package.window_bytes)
             expected = simulated(config, point, table)
-            port = open_port("verilator", config, lambda cycle: report(min(1.0, cycle / expected), f"{point}: Verilog"))
+            port = open_port("verilator", roomy, lambda cycle: report(min(1.0, cycle / expected), f"{point}: Verilog"))
             try:
                 return {"cycles": measured(port, point, package, table)}
             finally:
                 port.close()
 
-        key = (network.digest, sorted(dataclasses.asdict(config).items()), point, table, sources_digest(*RTL_SOURCES))
+        sources = modules_digest("benchmarks.mix.points", "hypervisor.machines", files=(HARNESS,))
+        key = (network.digest, sorted(dataclasses.asdict(config).items()), point, table, sources)
         cycles = int(remembered(f"mix-rtl-{point.network}-{config.name}", key, run)["cycles"])
         expected = simulated(config, point, table)
         if not cycles <= expected <= cycles + slack(config, point):
@@ -153,7 +163,7 @@ def sampled_points(config: PoolConfig) -> tuple[Point, ...]:
     return Point("resnet50", most), Point("resnet50", some, 20, most), Point("resnet50", most, 45, some)
 
 
-def tables(config: PoolConfig, report: Report) -> Mix:
+def tables(config: PoolConfig, report: Progress) -> Mix:
     """Latency tables of all networks of the mix on the pool and on `single`."""
     counts = tuple(count for count in CORE_COUNTS if count <= config.cores)
     baseline = NAMED_POOLS[BASELINE]

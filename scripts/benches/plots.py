@@ -160,7 +160,10 @@ def private(curves: Sequence[Curve], path: Path) -> None:
 
 
 def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
-    """Cycles lost by a switch: over the cores before and after, and what those from 2 to 4 cores consist of."""
+    """Cycles lost by a switch: over the cores before and after, and what those from 2 to 4 cores consist of.
+
+    The parts stay empty on a pool with fewer cores.
+    """
     figure = Figure(figsize=(12, 5), layout="constrained")
     whole, parts = figure.subplots(1, 2, width_ratios=(3, 2))
     counts = range(1, config.cores + 1)
@@ -176,6 +179,10 @@ def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
     whole.set_title(f"{found['network']} on {config.name}: mean of the cycles lost", fontsize=10)
     figure.colorbar(picture, ax=whole)
     names, cycles = list(found["parts"]), list(found["parts"].values())
+    if not names:
+        parts.set_axis_off()
+        _save(figure, path)
+        return
     parts.barh(names, cycles, color=BOUND_COLOURS["compute"])
     for place, value in enumerate(cycles):
         parts.text(value + max(cycles) * 0.01, place, f"{value:,.0f}", va="center", fontsize=9)

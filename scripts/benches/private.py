@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.cache import BENCHES, remembered, sources_digest, write_atomically
+from benchmarks.cache import BENCHES, modules_digest, remembered, write_atomically
 from benchmarks.experiments.private import (
     MIXED,
     NETWORKS,
@@ -22,9 +22,12 @@ from benchmarks.experiments.private import (
     geometric_mean,
     mixed_curve,
 )
-from benchmarks.experiments.shares import Report, elastic_package, share_cycles, useful_shares
+from benchmarks.experiments.shares import share_cycles, useful_shares, with_room
 from benchmarks.experiments.waves import machine_cycles
+from benchmarks.latency_tables import table_package
 from benchmarks.networks import build
+from compiler.compile import Progress
+from hypervisor.backends.verilator_build import HARNESS
 from hypervisor.hypervisor import HypervisorError
 from hypervisor.machines import open_port
 from isa.configuration import NAMED_POOLS, PoolConfig
@@ -35,12 +38,6 @@ from scripts.commands.reporting import fraction_progress
 BASELINE = NAMED_POOLS["single"]
 SAMPLED_TASKS = (1, 4, 12)
 """Numbers of tasks that are run on the RTL, too."""
-RTL_SOURCES = (
-    *("isa/*.py", "compiler/*.py", "rtl/*.py", "benchmarks/experiments/*.py"),
-    *("hypervisor/hypervisor.py", "hypervisor/pool_port.py", "hypervisor/backends/rtl_port.py"),
-    *("hypervisor/backends/verilator_*.py", "hypervisor/backends/harness.cpp"),
-)
-"""What a run on the RTL depends on."""
 
 
 def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -50,7 +47,8 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
         figures = figures_of(config, networks, progress)
         curves = [curve(figures, network) for network in networks]
         if len(networks) > 1:
-            curves.append(mixed_curve(figures, networks))
+            mixed = mixed_curve(figures, networks)
+            curves += [mixed] if mixed.points else []
         sampled = min(curves[: len(networks)], key=lambda each: each.points[0].virtualised)
         points = [point for point in sampled.points if point.tasks in SAMPLED_TASKS]
         on_rtl = {point: rtl_cycles(point, figures, progress) for point in points}
@@ -63,7 +61,7 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
     return rows
 
 
-def figures_of(config: PoolConfig, networks: Sequence[str], report: Report) -> Figures:
+def figures_of(config: PoolConfig, networks: Sequence[str], report: Progress) -> Figures:
     """The cycles of each network on every useful share of the pool, and on the baseline."""
     built = {name: build(name, report) for name in networks}
     shares = {name: share_cycles(each, config, useful_shares(config.cores), report) for name, each in built.items()}
@@ -71,19 +69,21 @@ def figures_of(config: PoolConfig, networks: Sequence[str], report: Report) -> F
     return Figures(config, shares, {name: cycles[BASELINE.cores] for name, cycles in single.items()})
 
 
-def rtl_cycles(point: Point, figures: Figures, report: Report) -> int:
+def rtl_cycles(point: Point, figures: Figures, report: Progress) -> int:
     """The virtualised makespan of a point of one network on the Verilog. Raises HypervisorError if it differs."""
     (network,) = {wave.network for wave in point.waves}
     built = build(network)
     config = figures.config
 
     def run() -> dict[str, Any]:
-        package = elastic_package(built, config, useful_shares(config.cores), report)
+        package = table_package(built, config, useful_shares(config.cores), report)
+        roomy = with_room(config, point.tasks, package.window_bytes)
         what = f"{network}: {point.tasks} tasks on the Verilog"
-        port = open_port("verilator", config, lambda cycle: report(min(1.0, cycle / point.virtualised), what))
+        port = open_port("verilator", roomy, lambda cycle: report(min(1.0, cycle / point.virtualised), what))
         return {"cycles": machine_cycles(port, point.waves, {network: package}, figures.latency)}
 
-    key = (built.digest, sorted(dataclasses.asdict(config).items()), point, sources_digest(*RTL_SOURCES))
+    sources = modules_digest("benchmarks.experiments.waves", "hypervisor.machines", files=(HARNESS,))
+    key = (built.digest, sorted(dataclasses.asdict(config).items()), point, sources)
     cycles = int(remembered(f"private-rtl-{network}-{config.name}-{point.tasks}", key, run)["cycles"])
     if cycles != point.virtualised:
         raise HypervisorError(

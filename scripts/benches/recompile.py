@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cache import BENCHES
+from benchmarks.latency_tables import table_package
 from benchmarks.mix.tasks import CLOCK_HERTZ
 from benchmarks.networks import BUILDERS, build
-from compiler.compile import compile_model
 from compiler.dynamic import Linker
 from compiler.package import Package
 from isa.configuration import PoolConfig
@@ -39,7 +39,7 @@ def measure(config: PoolConfig, names: Sequence[str] = ()) -> list[dict[str, Any
         for name in names or BUILDERS:
             network = build(name, progress)
             began = time.perf_counter()
-            package = compile_model(network.path, config, progress=progress)
+            package = table_package(network, config, range(1, config.cores + 1), progress)
             figures = row(package, config, time.perf_counter() - began)
             found = switches.measure(package, config, progress) if name in (names or SWITCHED) else None
             rows.append(figures | switches.columns(found))

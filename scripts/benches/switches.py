@@ -8,14 +8,14 @@ for some layers of the network and every number of cores.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from benchmarks.cache import BENCHES, remembered, sources_digest, write_atomically
+from benchmarks.cache import BENCHES, modules_digest, remembered, write_atomically
 from benchmarks.mix.tasks import CLOCK_HERTZ
-from compiler.compile import compile_model
+from compiler.compile import Progress, compile_model
 from compiler.latencies import time_stage
 from compiler.package import Package
 from hypervisor.backends.control_plane import SCRUB_MARGIN_CYCLES
@@ -23,8 +23,9 @@ from hypervisor.hypervisor import Hypervisor
 from hypervisor.machines import open_port
 from hypervisor.switch import (
     ANSWER_CYCLES,
-    COMMAND_PERIOD,
+    GRANT_CYCLES,
     LOOK_CYCLES,
+    START_DELAY,
     begin,
     free_cycles,
     lost_cycles,
@@ -35,7 +36,6 @@ from hypervisor.switch import (
 )
 from isa.configuration import NAMED_POOLS, PoolConfig
 
-Report = Callable[[float, str], None]
 SAMPLED = (0.25, 0.5, 0.75, 0.95)
 """Layers that a switch resumes with, as parts of the network's layers."""
 SHOWN = (2, 4)
@@ -53,19 +53,16 @@ def until_running(config: PoolConfig, held: int, wanted: int) -> tuple[int, floa
     return min(delays) + least, mean(delays) + (least + most) / 2, max(delays) + most
 
 
-def measure(package: Package, config: PoolConfig, report: Report) -> dict[str, Any]:
+def measure(package: Package, config: PoolConfig, report: Progress) -> dict[str, Any]:
     """All pairs of numbers of cores; written to a JSON file as well."""
-    key = (
-        config,
-        package.network_digest,
-        sources_digest("isa/*.py", "compiler/*.py", "hypervisor/switch.py", "scripts/benches/switches.py"),
-    )
+    sources = modules_digest("compiler.compile", "hypervisor.switch", files=(Path(__file__),))
+    key = (config, package.network_digest, sources)
     found = remembered(f"switches-{package.name}-{config.name}", key, lambda: _measure(package, config, report))
     write_atomically(BENCHES / f"switches-{package.name}-{config.name}.json", json.dumps(found, indent=1).encode())
     return found
 
 
-def _measure(package: Package, config: PoolConfig, report: Report) -> dict[str, Any]:
+def _measure(package: Package, config: PoolConfig, report: Progress) -> dict[str, Any]:
     stage = max(package.stages, key=lambda each: each.end_layer - each.first_layer)
     length = stage.end_layer - stage.first_layer
     layers = sorted({stage.first_layer + min(length - 1, int(part * length)) for part in SAMPLED})
@@ -96,7 +93,7 @@ def _measure(package: Package, config: PoolConfig, report: Report) -> dict[str, 
         "layers": layers,
         "warm_up": {str(count): cycles for count, cycles in warm_up.items()},
         "pairs": pairs,
-        "parts": _parts(config, *SHOWN, mean(warm_up[SHOWN[1]])),
+        "parts": _parts(config, *SHOWN, mean(warm_up[SHOWN[1]])) if config.cores >= max(SHOWN) else {},
     }
 
 
@@ -106,7 +103,7 @@ def _parts(config: PoolConfig, held: int, wanted: int, warm_up: float) -> dict[s
     scrub = config.scrub_cycles + SCRUB_MARGIN_CYCLES
     revoke = free_cycles(config, held) - config.drain_cycles - scrub
     notice = ANSWER_CYCLES + (LOOK_CYCLES - 1) / 2
-    orders = park_cycles(config, held) - free_cycles(config, held) + 2 + wanted * (COMMAND_PERIOD + 2) + COMMAND_PERIOD
+    orders = park_cycles(config, held) - free_cycles(config, held) + 2 + wanted * GRANT_CYCLES + START_DELAY
     known = notice + revoke + config.drain_cycles + scrub + orders
     return {
         "until the host looks": notice,
@@ -120,21 +117,25 @@ def _parts(config: PoolConfig, held: int, wanted: int, warm_up: float) -> dict[s
 
 
 def columns(found: dict[str, Any] | None) -> dict[str, Any]:
-    """What the bench's table says of a network's switches; nothing for one that was not measured."""
+    """What the bench's table says of a network's switches; nothing for one that was not measured.
+
+    On a pool with fewer cores than SHOWN, only what is of all pairs.
+    """
     if found is None:
         return {f"switch_{name}": None for name in COLUMNS}
-    (shown,) = (pair for pair in found["pairs"] if (pair["from"], pair["to"]) == SHOWN)
+    shown = [pair for pair in found["pairs"] if (pair["from"], pair["to"]) == SHOWN]
+    of_shown = [
+        (pair["lost_mean"], pair["lost_most"], round(pair["lost_mean"] / CLOCK_HERTZ * 1e6, 2)) for pair in shown
+    ]
     values = (
-        shown["lost_mean"],
-        shown["lost_most"],
-        round(shown["lost_mean"] / CLOCK_HERTZ * 1e6, 2),
+        *(of_shown[0] if of_shown else (None, None, None)),
         round(median(pair["lost_mean"] for pair in found["pairs"]), 1),
         max(pair["lost_most"] for pair in found["pairs"]),
     )
     return {f"switch_{name}": value for name, value in zip(COLUMNS, values, strict=True)}
 
 
-def validate(report: Report) -> list[str]:
+def validate(report: Progress) -> list[str]:
     """Switches on the Verilog of pool `small`, measured there and predicted: a sentence for each."""
     lines = []
     for number, (name, before, after, layer) in enumerate(VALIDATED):
@@ -161,17 +162,19 @@ def switch_on_rtl(
     stage = package.stages[0]
     old, new = (time_stage(package, stage.first_layer, cores, config, package.window()) for cores in (before, after))
     port = open_port(backend, config)
-    hypervisor = Hypervisor(port)
-    tenant = hypervisor.attach(package.window_bytes)
-    hypervisor.write(tenant, 0, package.image())
-    boundary = begin(hypervisor, tenant, package, before, 0) + old.barriers[layer]
-    port.step(boundary - 100 - port.cycle)
-    done = switch(hypervisor, tenant, package, after)
-    assert done is not None and done.layer == layer
-    hypervisor.wait([tenant], 10_000_000)
-    end = done.running + hypervisor.status(tenant).cycles
-    begin(hypervisor, tenant, package, after, 0)
-    hypervisor.wait([tenant], 10_000_000)
-    ideal = hypervisor.status(tenant).cycles - new.barriers[layer]
-    port.close()
+    try:
+        hypervisor = Hypervisor(port)
+        tenant = hypervisor.attach(package.window_bytes)
+        hypervisor.write(tenant, 0, package.image())
+        boundary = begin(hypervisor, tenant, package, before, 0) + old.barriers[layer]
+        port.step(boundary - 100 - port.cycle)
+        done = switch(hypervisor, tenant, package, after)
+        assert done is not None and done.layer == layer
+        hypervisor.wait([tenant], 10_000_000)
+        end = done.running + hypervisor.status(tenant).cycles
+        begin(hypervisor, tenant, package, after, 0)
+        hypervisor.wait([tenant], 10_000_000)
+        ideal = hypervisor.status(tenant).cycles - new.barriers[layer]
+    finally:
+        port.close()
     return end - boundary - ideal, lost_cycles(package, config, after, layer, boundary, done.running)
