@@ -37,6 +37,7 @@ from formal.netlist_json import (
 )
 from isa.configuration import PoolConfig
 from rtl.core_ports import core_ports
+from rtl.export import block_of, core_module
 from rtl.pool import CoreBuilder, core_stub, pool
 
 _YOSYS = """
@@ -46,7 +47,9 @@ design = yosys.Design()
 for command in sys.stdin.read().splitlines():
     yosys.run_pass("tee -q " + command, design)
 """
-_READ = ("proc", "opt_expr -mux_undef", "opt_clean", "memory_collect", "opt_clean")
+_READ = ("proc", "opt_expr -mux_undef", "opt_clean", "memory_collect", "opt_clean", "check -assert")
+# Verilog is checked before anything is optimised, too: that may drop one of two drivers.
+_AS_WRITTEN = ("proc -noopt", "check -assert")
 
 
 def check_export(config: PoolConfig, directory: Path, core: CoreBuilder, flat_cores: CoreBuilder) -> dict[str, int]:
@@ -62,28 +65,17 @@ def check_export(config: PoolConfig, directory: Path, core: CoreBuilder, flat_co
     Raises:
         NotEquivalentError: anything differs.
     """
-    shell_block, core_block = _block(lambda: pool(config, core_stub(config))), _block(lambda: _core(config, core))
+    shell_block, core_block = (
+        block_of(lambda: pool(config, core_stub(config))),
+        block_of(lambda: core_module(config, core)),
+    )
     counts = {
         "shell_bits": check_module("shell", shell_block, directory / "shell.v"),
         "core_bits": check_module("core", core_block, directory / "core.v"),
         "pins": check_top(config, directory, shell_block),
     }
-    flat = _block(lambda: pool(config, flat_cores))
+    flat = block_of(lambda: pool(config, flat_cores))
     return counts | {"nodes": check_composition(config, flat, shell_block, core_block)}
-
-
-def _block(build: Callable[[], None]) -> pyrtl.Block:
-    with pyrtl.temp_working_block():
-        build()
-        return pyrtl.working_block()
-
-
-def _core(config: PoolConfig, builder: CoreBuilder) -> None:
-    ports = core_ports(config)
-    inputs = {port: pyrtl.Input(bits, port) for port, bits in ports.inputs.items()}
-    for port, wire in builder(0, inputs).items():
-        out = pyrtl.Output(len(wire), f"{port}_o")
-        out <<= wire
 
 
 # 1. Modules.
@@ -95,7 +87,7 @@ def check_module(name: str, block: pyrtl.Block, verilog: Path) -> int:
         netlist, gold_file, gate_file = (Path(scratch) / f"{each}.json" for each in ("netlist", "gold", "gate"))
         netlist.write_text(json.dumps({"modules": {name: netlist_json(block)}}))
         _yosys([f"read_json {netlist}", *_READ, f"write_json {gold_file}"], verilog)
-        _yosys([f"read_verilog {verilog}", *_READ, f"write_json {gate_file}"], verilog)
+        _yosys([f"read_verilog {verilog}", *_AS_WRITTEN, *_READ, f"write_json {gate_file}"], verilog)
         gold = json.loads(gold_file.read_text())["modules"][name]
         modules = json.loads(gate_file.read_text())["modules"]
     if set(modules) != {name}:
@@ -131,13 +123,19 @@ def _expressions(module: dict[str, Any], nodes: dict[Any, int]) -> dict[str, lis
     driver: dict[Bit, dict[str, Any]] = {}
     for name, port in module["ports"].items():
         if port["direction"] == "input":
-            known |= {bit: node((name, place)) for place, bit in enumerate(port["bits"])}
+            its = {bit: node((name, place)) for place, bit in enumerate(port["bits"])}
+            if len(its) != len(port["bits"]) or not its.keys().isdisjoint(known):
+                raise NotEquivalentError(f"a bit of {name} has a second driver")
+            known |= its
     for cell in module["cells"].values():
         if any(int(value, 2) for key, value in cell["parameters"].items() if key.endswith("_SIGNED")):
             raise NotEquivalentError(f"a signed {cell['type']}, which no netlist of ours has")
         if "Y" not in cell["connections"]:
             raise NotEquivalentError(f"a {cell['type']}, which no netlist of ours has")
-        driver |= {bit: cell for bit in cell["connections"]["Y"]}
+        results = cell["connections"]["Y"]
+        if len(set(results)) != len(results) or any(bit in driver or bit in known for bit in results):
+            raise NotEquivalentError(f"a result of a {cell['type']} has a second driver")
+        driver |= dict.fromkeys(results, cell)
     pending = [bit for port in module["ports"].values() if port["direction"] == "output" for bit in port["bits"]]
     waiting: set[Bit] = set()
     while pending:
@@ -242,6 +240,8 @@ def without_registers(module: dict[str, Any], block: pyrtl.Block, verilog: Path)
         if cell["type"] == "$dff":
             if pins["CLK"] != module["ports"]["clk"]["bits"] or int(cell["parameters"]["CLK_POLARITY"], 2) != 1:
                 raise NotEquivalentError(f"{verilog}: register {name} has another clock")
+            if len(set(pins["Q"])) != len(pins["Q"]) or any(bit in following for bit in pins["Q"]):
+                raise NotEquivalentError(f"{verilog}: register {name} has a second driver")
             following |= dict(zip(pins["Q"], pins["D"], strict=True))
             del module["cells"][name]
     for register in read_registers(block):
@@ -264,8 +264,8 @@ def check_top(config: PoolConfig, directory: Path, shell_block: pyrtl.Block) -> 
     with tempfile.TemporaryDirectory() as scratch:
         found = Path(scratch) / "pool.json"
         parts = [f"read_verilog -lib {directory / name}" for name in ("shell.v", "core.v")]
-        _yosys([*parts, f"read_verilog {directory / 'pool.v'}", "hierarchy -check -top pool", f"write_json {found}"],
-               directory / "pool.v")  # fmt: skip
+        _yosys([*parts, f"read_verilog {directory / 'pool.v'}", "hierarchy -check -top pool", "check -assert",
+                f"write_json {found}"], directory / "pool.v")  # fmt: skip
         top = json.loads(found.read_text())["modules"]["pool"]
     pins = {name: cell["connections"] for name, cell in top["cells"].items()}
     kinds = {name: cell["type"] for name, cell in top["cells"].items()}
@@ -276,9 +276,9 @@ def check_top(config: PoolConfig, directory: Path, shell_block: pyrtl.Block) -> 
     wanted: dict[tuple[str, str], list[Bit]] = {}
     for core in range(config.cores):
         for port in core_ports(config).inputs:
-            wanted[f"core{core}", port] = pins["shell"][f"core{core}_{port}_o"]
+            wanted[f"core{core}", port] = pins["shell"].get(f"core{core}_{port}_o", [])
         for port in core_ports(config).outputs:
-            wanted[f"core{core}", f"{port}_o"] = pins["shell"][f"core{core}_{port}_i"]
+            wanted[f"core{core}", f"{port}_o"] = pins["shell"].get(f"core{core}_{port}_i", [])
     inside = {f"core{core}_{port}_o" for core in range(config.cores) for port in core_ports(config).inputs}
     inside |= {f"core{core}_{port}_i" for core in range(config.cores) for port in core_ports(config).outputs}
     for wire in shell_block.wirevector_subset((pyrtl.Input, pyrtl.Output)):
@@ -289,10 +289,12 @@ def check_top(config: PoolConfig, directory: Path, shell_block: pyrtl.Block) -> 
     for (instance, pin), bits in wanted.items():
         if pins[instance].get(pin) != bits or not bits:
             raise NotEquivalentError(f"{directory / 'pool.v'}: pin {pin} of {instance} is wired to something else")
-    joined = [bit for core in range(config.cores) for (name, _), bits in wanted.items() if name == f"core{core}"
-              for bit in bits if bit not in (*ports["clk"], *ports["rst"])]  # fmt: skip
-    if len(set(joined)) != len(joined):
-        raise NotEquivalentError(f"{directory / 'pool.v'}: two pins of cores share a wire")
+    driving = [port["bits"] for port in top["ports"].values() if port["direction"] == "input"]
+    driving += [pins["shell"][wire.name] for wire in shell_block.wirevector_subset(pyrtl.Output)]
+    driving += [pins[f"core{core}"][f"{port}_o"] for core in range(config.cores) for port in core_ports(config).outputs]
+    driven = [bit for bits in driving for bit in bits]
+    if len(set(driven)) != len(driven) or any(isinstance(bit, str) for bit in driven):  # constants are strings
+        raise NotEquivalentError(f"{directory / 'pool.v'}: a wire has a second driver")
     every = {(instance, pin) for instance, connections in pins.items() for pin in connections}
     unknown = sorted(every - set(wanted) - {("shell", pin) for pin in inside})
     if unknown:
@@ -321,10 +323,9 @@ def check_composition(config: PoolConfig, flat: pyrtl.Block, shell: pyrtl.Block,
             if shell_roots.pop(("output", f"core{index}_{port}_o")) != nodes.get(("register", f"core{index}_{port}")):
                 raise NotEquivalentError(f"input {port} of core {index} is not driven by a register of its name")
     whole = _roots(flat, nodes, "", {})
-    # The shell shows each core's activity as an output of the pool.
     parts |= shell_roots
-    for key in sorted({str(key) for key in whole.keys() ^ parts.keys()}):
-        raise NotEquivalentError(f"the flat netlist and its parts do not both have {key}")
+    if keys := sorted(map(str, whole.keys() ^ parts.keys())):
+        raise NotEquivalentError(f"the flat netlist and its parts do not both have {keys[0]}")
     for key, node in whole.items():
         if parts[key] != node:
             raise NotEquivalentError(f"the flat netlist and its parts differ in {key}")

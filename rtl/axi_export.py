@@ -18,7 +18,8 @@ from rtl.axi_channel import RESPONSE_BITS, AxiChannelSizes, axi_channel
 from rtl.axi_control import STROBES, axi_control, axi_control_inputs
 from rtl.axi_host import ID_BITS as HOST_ID_BITS
 from rtl.axi_host import LENGTH_BITS, axi_host, axi_host_inputs, host_address_bits
-from rtl.export import HEADER, module_text
+from rtl.core_ports import ENGINE_COUNT
+from rtl.export import HEADER, bit_range, instance, module_text
 from rtl.sizes import Sizes, output
 from rtl.tenants import PROGRESS_BITS
 
@@ -143,11 +144,11 @@ def axi_top(config: PoolConfig) -> str:
             "araddr": sizes.channel_address, "awaddr": sizes.channel_address, "wstrb": config.vectors_per_beat,
         }  # fmt: skip
         wires |= {f"channel{channel}_{name}": bits for name, bits in requests.items()}
-    activity = {f"core{core}_activity": 3 for core in range(config.cores)}
-    lines += [f"  wire {_range(bits)}{name};" for name, bits in (wires | activity).items()]
+    activity = {f"core{core}_activity": ENGINE_COUNT for core in range(config.cores)}
+    lines += [f"  wire {bit_range(bits)}{name};" for name, bits in (wires | activity).items()]
     shared = {name: name for name in ("enable", "halted", "restart")}
-    lines += _instance("pool", "pool", "pool_clock", "pool_reset", {name: name for name in [*pool_ports, *activity]})
-    lines += _instance("axi_control", "control", "aclk", "reset", _control_pins(config) | shared)
+    lines += instance("pool", "pool", {name: name for name in [*pool_ports, *activity]}, "pool_clock", "pool_reset")
+    lines += instance("axi_control", "control", _control_pins(config) | shared, "aclk", "reset")
     host_pins = {name: f"s_axi_host_{name}" for name in _HOST_PINS}
     host_pins |= {name: name for name in wires if name.startswith("host_request") or name.startswith("host_response")}
     host_pins |= {
@@ -155,7 +156,7 @@ def axi_top(config: PoolConfig) -> str:
         for channel in channels
         for name in ("answers_host", "host_failed")
     }
-    lines += _instance("axi_host", "host", "aclk", "reset", host_pins | shared)
+    lines += instance("axi_host", "host", host_pins | shared, "aclk", "reset")
     for channel in channels:
         lines += _channel(config, channel)
     return "\n".join([*lines, "endmodule", ""])
@@ -190,9 +191,8 @@ def _channel(config: PoolConfig, channel: int) -> list[str]:
     pins |= {name: f"{here}{name}" for name in ("araddr", "awaddr", "wstrb", "response")}
     pins |= {f"request_{name}": f"{here}{name}" for name in ("valid", "write", "address", "data", "strobe")}
     pins |= {name: f"{here}{name}" for name in ("is_ready", "is_error", "is_idle")}
-    lines = _instance(
-        "axi_channel", f"channel{channel}", "aclk", "pool_reset", {"enable": "enable", "hold": "halted", **pins}
-    )
+    pins = {"enable": "enable", "hold": "halted", **pins}
+    lines = instance("axi_channel", f"channel{channel}", pins, "aclk", "pool_reset")
     vectors = [f"[{vector}]" for vector in reversed(range(config.vectors_per_beat))]
     strobes = [f"{here}wstrb{vector if len(vectors) > 1 else ''}" for vector in vectors]
     bytes_written = ", ".join(f"{{{config.array}{{{strobe}}}}}" for strobe in strobes)
@@ -239,7 +239,7 @@ def _full(data: int, address: int, identity: int) -> list[Signal]:
 
 def _ports(bus: str, signals: list[Signal], is_master: bool) -> list[str]:
     return [
-        f"{'output' if by_master == is_master else 'input'} {_range(bits)}{bus}_{name}"
+        f"{'output' if by_master == is_master else 'input'} {bit_range(bits)}{bus}_{name}"
         for name, bits, by_master in signals
     ]
 
@@ -248,12 +248,3 @@ def _joined(ports: list[str]) -> str:
     """Ports separated by commas, attributes by nothing."""
     lines = [f"  {port}" + ("" if port.startswith("(*") else ",") for port in ports]
     return "\n".join(lines).removesuffix(",")
-
-
-def _range(bits: int) -> str:
-    return f"[{bits - 1}:0] " if bits > 1 else ""
-
-
-def _instance(module: str, name: str, clock: str, reset: str, connections: Mapping[str, str]) -> list[str]:
-    pins = {"clk": clock, "rst": reset, **connections}
-    return [f"  {module} {name} (", ",\n".join(f"    .{pin}({wire})" for pin, wire in pins.items()), "  );"]

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pyrtl
@@ -79,27 +79,32 @@ def verilog(config: PoolConfig, core_builder: CoreBuilder) -> dict[str, str]:
 
     return {
         "shell.v": header + module_text("shell", shell_module),
-        "core.v": header + module_text("core", lambda: _core_module(config, core_builder)),
+        "core.v": header + module_text("core", lambda: core_module(config, core_builder)),
         "pool.v": header + _top(config, shell_ports),
     }
 
 
-def _core_module(config: PoolConfig, core_builder: CoreBuilder) -> None:
+def core_module(config: PoolConfig, core_builder: CoreBuilder) -> None:
     """One core in the working block with its ports at the top: inputs by their names, outputs as `{port}_o`."""
     inputs = {port: Input(bits, port) for port, bits in core_ports(config).inputs.items()}
     for port, wire in core_builder(0, inputs).items():
         output(f"{port}_o", wire)
 
 
+def block_of(build: Callable[[], None]) -> pyrtl.Block:
+    """A block of its own with what `build` puts into the working block."""
+    with pyrtl.temp_working_block():
+        build()
+        return pyrtl.working_block()
+
+
 def module_text(name: str, build: Callable[[], None]) -> str:
     """Verilog of what `build` puts into a block of its own."""
-    with pyrtl.temp_working_block():
-        block = pyrtl.working_block()
-        build()
-        block.sanity_check()
-        _check_names(block)
-        text = io.StringIO()
-        pyrtl.output_to_verilog(text, add_reset=True, initialize_registers=False, module_name=name, block=block)
+    block = block_of(build)
+    block.sanity_check()
+    _check_names(block)
+    text = io.StringIO()
+    pyrtl.output_to_verilog(text, add_reset=True, initialize_registers=False, module_name=name, block=block)
     body = text.getvalue()
     return body[body.index(f"module {name}(") :]
 
@@ -133,7 +138,8 @@ def _ports() -> list[tuple[str, str, int]]:
     ]
 
 
-def _range(bits: int) -> str:
+def bit_range(bits: int) -> str:
+    """The range in a declaration of so many bits; empty for one bit."""
     return "" if bits == 1 else f"[{bits - 1}:0] "
 
 
@@ -143,20 +149,23 @@ def _top(config: PoolConfig, shell_ports: list[tuple[str, str, int]]) -> str:
     inner |= {f"core{core}_{port}_i" for core in range(config.cores) for port in core_ports(config).outputs}
     outer = [port for port in shell_ports if port[1] not in inner]
     lines = ["module pool("]
-    declarations = ["  input clk", "  input rst"] + [f"  {way} {_range(bits)}{name}" for way, name, bits in outer]
+    declarations = ["  input clk", "  input rst"] + [f"  {way} {bit_range(bits)}{name}" for way, name, bits in outer]
     lines += [",\n".join(declarations), ");"]
-    lines += [f"  wire {_range(bits)}{name};" for _, name, bits in shell_ports if name in inner]
-    lines += _instance("shell", "shell", {name: name for _, name, _ in shell_ports})
+    lines += [f"  wire {bit_range(bits)}{name};" for _, name, bits in shell_ports if name in inner]
+    lines += instance("shell", "shell", {name: name for _, name, _ in shell_ports})
     ports = core_ports(config)
     for core in range(config.cores):
         wires = {port: f"core{core}_{port}_o" for port in ports.inputs}
         wires |= {f"{port}_o": f"core{core}_{port}_i" for port in ports.outputs}
-        lines += _instance("core", f"core{core}", wires)
+        lines += instance("core", f"core{core}", wires)
     return "\n".join([*lines, "endmodule", ""])
 
 
-def _instance(module: str, name: str, connections: dict[str, str]) -> list[str]:
-    pins = {"clk": "clk", "rst": "rst", **connections}
+def instance(
+    module: str, name: str, connections: Mapping[str, str], clock: str = "clk", reset: str = "rst"
+) -> list[str]:
+    """Lines that instantiate a module of ours; `connections` are wires by the names of pins."""
+    pins = {"clk": clock, "rst": reset, **connections}
     return [f"  {module} {name} (", ",\n".join(f"    .{pin}({wire})" for pin, wire in pins.items()), "  );"]
 
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pyrtl
 import pytest
 
+from formal import export_equivalence
 from formal.export_equivalence import check_composition, check_export, check_module, check_top
 from formal.netlist_json import NotEquivalentError
 from isa.configuration import NAMED_POOLS, PoolConfig
 from rtl.core import core
-from rtl.core_ports import core_ports
-from rtl.export import verilog, write_files
+from rtl.export import block_of, core_module, verilog, write_files
 from rtl.pool import core_stub, pool, real_cores
-from rtl.sizes import output
 
 
 def check(config: PoolConfig, directory: Path) -> dict[str, int]:
     return check_export(config, directory, lambda _, inputs: core(config, inputs), real_cores(config))
-
-
-def block_of(build: Callable[[], None]) -> pyrtl.Block:
-    with pyrtl.temp_working_block():
-        build()
-        return pyrtl.working_block()
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def blocks() -> dict[str, pyrtl.Block]:
     return {
         "flat": block_of(lambda: pool(config, real_cores(config))),
         "shell": block_of(lambda: pool(config, core_stub(config))),
-        "core": block_of(lambda: one_core(config)),
+        "core": block_of(lambda: core_module(config, lambda _, inputs: core(config, inputs))),
     }
 
 
@@ -64,24 +56,59 @@ MUTATIONS = {
     "what a register loads": ("shell.v", r"(core0_scrub <= )tmp\d+;", r"\1host_taken;"),
     "a pin of another core": ("pool.v", r"\.scrub\(core1_scrub_o\)", ".scrub(core0_scrub_o)"),
     "a pin that is left open": ("pool.v", r"\.instruction_valid\(core0_instruction_valid_o\)", ".instruction_valid()"),
+    "a second driver": (
+        "shell.v",
+        r"(\n *assign tmp\d+ = )(\([^;]* & [^;]*;)",
+        r"\1(control_write + control_write);\1\2",
+    ),
+    "a second driver, with an input of the pool in it": (
+        "shell.v",
+        r"(\n *assign tmp\d+ = )(\([^;]* & [^;]*;)",
+        r"\1(control_write + core0_fault_valid_i);\1\2",
+    ),
+    "a second driver of a pin": ("pool.v", r"endmodule", "  assign core0_scrub_o = 1'b0;\nendmodule"),
+    "a pin that another one drives, too": (
+        "pool.v",
+        r"endmodule",
+        "  assign core0_scrub_o = core1_scrub_o;\nendmodule",
+    ),
 }
+
+
+def check_changed(what: str, tiny: Path, directory: Path, blocks: dict[str, pyrtl.Block]) -> None:
+    file, pattern, replacement = MUTATIONS[what]
+    for name in ("shell.v", "core.v", "pool.v"):
+        shutil.copy(tiny / name, directory / name)
+    text = (tiny / file).read_text()
+    changed, count = re.subn(pattern, replacement, text, count=1)
+    assert count == 1 and changed != text
+    (directory / file).write_text(changed)
+    if file == "pool.v":
+        check_top(NAMED_POOLS["tiny"], directory, blocks["shell"])
+    else:
+        module = file.removesuffix(".v")
+        check_module(module, blocks[module], directory / file)
 
 
 @pytest.mark.parametrize("what", MUTATIONS)
 def test_a_changed_export_is_refused(what: str, tiny: Path, tmp_path: Path, blocks: dict[str, pyrtl.Block]) -> None:
-    file, pattern, replacement = MUTATIONS[what]
-    for name in ("shell.v", "core.v", "pool.v"):
-        shutil.copy(tiny / name, tmp_path / name)
-    text = (tiny / file).read_text()
-    changed, count = re.subn(pattern, replacement, text, count=1)
-    assert count == 1 and changed != text
-    (tmp_path / file).write_text(changed)
-    with pytest.raises(NotEquivalentError, match=file.replace(".", r"\.")):
-        if file == "pool.v":
-            check_top(NAMED_POOLS["tiny"], tmp_path, blocks["shell"])
-        else:
-            module = file.removesuffix(".v")
-            check_module(module, blocks[module], tmp_path / file)
+    with pytest.raises(NotEquivalentError, match=MUTATIONS[what][0].replace(".", r"\.")):
+        check_changed(what, tiny, tmp_path, blocks)
+
+
+@pytest.mark.parametrize("what", [what for what in MUTATIONS if what.startswith("a second driver")])
+def test_a_second_driver_is_refused_by_more_than_yosys(
+    what: str, tiny: Path, tmp_path: Path, blocks: dict[str, pyrtl.Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = export_equivalence._yosys
+
+    def without_its_check(commands: list[str], what: Path) -> None:
+        assert "check -assert" in commands
+        run([command for command in commands if command != "check -assert"], what)
+
+    monkeypatch.setattr(export_equivalence, "_yosys", without_its_check)
+    with pytest.raises(NotEquivalentError, match="a second driver"):
+        check_changed(what, tiny, tmp_path, blocks)
 
 
 def test_a_flat_netlist_that_is_not_its_parts_is_refused(blocks: dict[str, pyrtl.Block]) -> None:
@@ -93,9 +120,3 @@ def test_a_flat_netlist_that_is_not_its_parts_is_refused(blocks: dict[str, pyrtl
     flat.add_net(changed._replace(op="-"))
     with pytest.raises(NotEquivalentError, match="core1/"):
         check_composition(config, flat, shell, one)
-
-
-def one_core(config: PoolConfig) -> None:
-    inputs = {port: pyrtl.Input(bits, port) for port, bits in core_ports(config).inputs.items()}
-    for port, wire in core(config, inputs).items():
-        output(f"{port}_o", wire)
