@@ -32,6 +32,7 @@ from compiler.layout import TensorPlacement
 
 if TYPE_CHECKING:
     from compiler.host import Inference
+    from isa.configuration import PoolConfig
 
 __all__ = [
     "CompileError", "Frame", "HostSegment", "LayerRecord", "NetworkValue", "Package", "PackageError", "Program",
@@ -157,6 +158,11 @@ class Package:
     def macs(self) -> int:
         """Multiply-accumulates of the network on the cores, for one image."""
         return sum(layer.macs for layer in self.layers)
+
+    def differences(self, config: PoolConfig) -> list[str]:
+        """Sizes of a pool, by name, that are not those that this package was compiled for; none when it fits."""
+        sizes = (key for key in self.pool if key != "name")
+        return sorted(key for key in sizes if getattr(config, key, self.pool[key]) != self.pool[key])
 
     def image(self) -> bytes:
         """First bytes of the window: frames, weights, parameters, tables; room for the program is zero."""

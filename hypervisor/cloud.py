@@ -207,9 +207,9 @@ class Cloud:
         if name in self._picture.tenants:
             raise IllegalCommand(f"tenant {name!r} is {self._picture.stage(name)}: choose another name")
         reasons = []
-        for key, value in package.pool.items():
-            if key != "name" and getattr(self.config, key, value) != value:
-                reasons.append(f"its network was compiled for {key} {value}, the pool has {getattr(self.config, key)}")
+        for key in package.differences(self.config):
+            wanted, present = package.pool[key], getattr(self.config, key)
+            reasons.append(f"its network was compiled for {key} {wanted}, the pool has {present}")
         free = self._picture.free_cores(self.config.cores)
         if cores > len(free):
             reasons.append(f"{cores} cores are requested and {len(free)} of {self.config.cores} are free")

@@ -26,9 +26,9 @@ from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant
 from hypervisor.journal import Files, Journal
 from hypervisor.lifecycle import Event, Stage, TaskState
 from hypervisor.picture import Picture, TenantPicture
-from hypervisor.pool_port import Idle, PoolPort
+from hypervisor.pool_port import PoolPort
 from hypervisor.switch import ask, begin, next_layer, park
-from isa.registers import COMMAND_CYCLES, TenantState
+from isa.registers import TenantState
 
 Arrays = Mapping[str, NDArray[Any]]
 QUIET = (TenantState.STOPPED, TenantState.DONE)
@@ -70,7 +70,6 @@ class Driver:
         self._packages: dict[str, Package] = {}
         self._inferences: dict[tuple[str, str], Inference] = {}
         self.files.keep_only(self._live_files())
-        self.port.transfer([Idle(COMMAND_CYCLES)])  # a command may be under way, and no register can be written then
         self.hypervisor = Hypervisor(self.port)
         contexts = {tenant.context for tenant in self.picture.tenants.values()}
         for number in set(self.hypervisor.tenants) - contexts:
@@ -128,10 +127,7 @@ class Driver:
         if held is None:
             held = self.hypervisor.attach_at(tenant.context, tenant.window)
         self._quieten(held)
-        window = np.zeros(held.length_bytes, np.uint8)
-        image = self.package(tenant).window()
-        window[: len(image)] = image
-        self.hypervisor.write(held, 0, window)
+        self.hypervisor.write(held, 0, self.package(tenant).window())
         self.record(Event.LOAD, tenant.name)
 
     def _fit_and_start(self, tenant: TenantPicture) -> None:
@@ -184,31 +180,30 @@ class Driver:
             case TenantState.DONE if position.stage + 1 < len(package.stages):
                 stage = position.stage + 1
                 event = Event.CONTINUE if tenant.stage is Stage.RUNNING else Event.BOUNDARY
-                fields = {"stage": stage, "layer": package.stages[stage].first_layer, "cycles": status.cycles}
+                fields = {"stage": stage, "layer": package.stages[stage].first_layer}
                 self.record(event, tenant.name, **fields, origin=status.state.name)
             case TenantState.DONE:
-                self._finish(tenant, held, status.cycles)
+                self._finish(tenant, held)
             case TenantState.FAULTED:
                 task = tenant.tasks[0]
-                self.record(Event.FAIL, tenant.name, reason=status.describe_fault(), cycles=status.cycles)
+                self.record(Event.FAIL, tenant.name, reason=status.describe_fault())
                 self.end_task(tenant.name, task)
             case TenantState.PAUSED:
                 layer = next_layer(package, position.layer, status.barriers)
                 if layer is None or tenant.stage is Stage.RUNNING:
                     self.hypervisor.resume(held)
                 else:
-                    fields = {"stage": position.stage, "layer": layer, "cycles": status.cycles}
-                    self.record(Event.BOUNDARY, tenant.name, **fields)
+                    self.record(Event.BOUNDARY, tenant.name, stage=position.stage, layer=layer)
             case _ if tenant.stage is Stage.PAUSING:
                 ask(self.hypervisor, held)
 
-    def _finish(self, tenant: TenantPicture, held: Tenant, cycles: int) -> None:
+    def _finish(self, tenant: TenantPicture, held: Tenant) -> None:
         inference = self._inference(tenant)
         outputs = inference.outputs(lambda offset, length: self._read(held, offset, length))
         file = f"result-{self.picture.events}.npz"
         self.files.write(file, to_bytes(outputs))
         task = tenant.tasks[0]
-        self.record(Event.FINISH, tenant.name, result=file, cycles=cycles)
+        self.record(Event.FINISH, tenant.name, result=file)
         self.end_task(tenant.name, task)
 
     def _take_down(self, tenant: TenantPicture) -> None:

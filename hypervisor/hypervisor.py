@@ -7,7 +7,7 @@ checked; a refused one raises HypervisorError with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -158,7 +158,7 @@ class Hypervisor:
         for core in taken:
             self._command(Command.REVOKE, {Register.ARGUMENT_CORE: core})
         for core in taken:
-            self._wait_for_core(core, self.config.drain_cycles + self.config.scrub_cycles)
+            self._wait_for_core(core)
         self._free_cores |= set(taken)
         for tenant in tenants:
             del tenant.cores[keep:]
@@ -218,14 +218,14 @@ class Hypervisor:
 
     def start(self, programs: Sequence[tuple[Tenant, int]]) -> None:
         """START tenants at their start words, all at the beginning of the same whole period of the wheel."""
-        accesses: list[ControlAccess] = []
-        for tenant, start_word in programs:
-            accesses += _command_accesses(
-                Command.START, {Register.ARGUMENT_TENANT: tenant.number, Register.ARGUMENT_START: start_word}
-            )
+        orders = [
+            {Register.ARGUMENT_TENANT: tenant.number, Register.ARGUMENT_START: start_word}
+            for tenant, start_word in programs
+        ]
+        accesses = [access for order in orders for access in _command_accesses(Command.START, order)]
         self.align_start(len(programs))
-        for (tenant, _), answer in zip(programs, self.port.transfer(accesses), strict=True):
-            _check_result(Command.START, Result(answer), f"tenant {tenant.number}")
+        for order, answer in zip(orders, self.port.transfer(accesses), strict=True):
+            check_result(Command.START, answer, order)
 
     def wait(
         self,
@@ -311,12 +311,12 @@ class Hypervisor:
 
     # --- registers -----------------------------------------------------------------------------------------------
 
-    def _command(self, command: Command, arguments: dict[Register, int]) -> None:
+    def _command(self, command: Command, arguments: Mapping[Register, int]) -> None:
         (answer,) = self.port.transfer(_command_accesses(command, arguments))
-        what = ", ".join(f"{name.name.removeprefix('ARGUMENT_').lower()} {value}" for name, value in arguments.items())
-        _check_result(command, Result(answer), what)
+        check_result(command, answer, arguments)
 
     def _check_identity(self) -> None:
+        """Read the constants. That takes COMMAND_CYCLES and longer: what is written next meets no command under way."""
         found = read_control(self.port, Register.IDENTIFICATION)
         if found != IDENTIFICATION:
             raise HypervisorError(f"this is no Tenure pool: IDENTIFICATION reads {found:#x}, not {IDENTIFICATION:#x}")
@@ -334,7 +334,7 @@ class Hypervisor:
         """
         owners = []
         for core in range(self.config.cores):
-            if self._wait_for_core(core, self.config.drain_cycles + self.config.scrub_cycles) is CoreState.HELD:
+            if self._wait_for_core(core) is CoreState.HELD:
                 look: list[ControlAccess] = [Write(Register.ARGUMENT_CORE, core)]
                 owner, virtual = self.port.transfer([*look, Read(Register.CORE_OWNER), Read(Register.CORE_VIRTUAL)])
                 owners.append((owner, virtual, core))
@@ -354,11 +354,12 @@ class Hypervisor:
                 )
             cores.append(core)
 
-    def _wait_for_core(self, core: int, cycles: int) -> CoreState:
+    def _wait_for_core(self, core: int) -> CoreState:
         """Until a core is neither draining nor being scrubbed; its state then."""
         look: list[ControlAccess] = [Write(Register.ARGUMENT_CORE, core), Read(Register.CORE_STATE)]
         settled = (CoreState.FREE, CoreState.HELD)
-        return CoreState(self._wait_for(look, settled, cycles + 4 * self.config.period_cycles, f"core {core}"))
+        limit = self.config.drain_cycles + self.config.scrub_cycles + 4 * self.config.period_cycles
+        return CoreState(self._wait_for(look, settled, limit, f"core {core}"))
 
     def _wait_for_detached(self, number: int, beats: int) -> TenantState:
         """Until a tenant is not DIRTY any more, with a window of `beats` beats to zero; its state then."""
@@ -386,11 +387,14 @@ class Hypervisor:
             )
 
 
-def _command_accesses(command: Command, arguments: dict[Register, int]) -> list[ControlAccess]:
+def _command_accesses(command: Command, arguments: Mapping[Register, int]) -> list[ControlAccess]:
     writes = [Write(register, value) for register, value in arguments.items()]
     return [*writes, Write(Register.COMMAND, command), Idle(COMMAND_CYCLES), Read(Register.COMMAND_RESULT)]
 
 
-def _check_result(command: Command, result: Result, what: str) -> None:
+def check_result(command: Command, answer: int, arguments: Mapping[Register, int]) -> None:
+    """Raises HypervisorError unless `answer`, what COMMAND_RESULT reads, says that a command was accepted."""
+    result = Result(answer)
     if result is not Result.ACCEPTED:
+        what = ", ".join(f"{name.name.removeprefix('ARGUMENT_').lower()} {value}" for name, value in arguments.items())
         raise HypervisorError(f"{command.name} ({what}) was refused: {RESULT_MEANINGS[result]}", result)

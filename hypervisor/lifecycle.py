@@ -6,7 +6,9 @@ and the diagrams of docs/hypervisor.md are drawn from it (`python -m hypervisor.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from hypervisor.hypervisor import HypervisorError
 
@@ -177,19 +179,23 @@ TASK_TRANSITIONS: dict[TaskState, dict[Event, TaskState]] = {
 """The state after each event that is legal in a state of a task."""
 
 
+State = TypeVar("State", Stage, TaskState)
+
+
 def next_stage(name: str, stage: Stage, event: Event) -> Stage:
     """The stage of tenant `name` after an event. Raises IllegalCommand."""
-    if event not in TENANT_TRANSITIONS[stage]:
-        legal = [str(known) for known, events in TENANT_TRANSITIONS.items() if event in events]
-        raise IllegalCommand(
-            f"tenant {name!r} is {stage}: {event} applies to a tenant that is {' or '.join(legal) or 'another'}"
-        )
-    return TENANT_TRANSITIONS[stage][event]
+    return _next("tenant", TENANT_TRANSITIONS, name, stage, event)
 
 
 def next_task_state(name: str, state: TaskState, event: Event) -> TaskState:
     """The state of task `name` after an event. Raises IllegalCommand."""
-    if event not in TASK_TRANSITIONS[state]:
-        legal = [str(known) for known, events in TASK_TRANSITIONS.items() if event in events]
-        raise IllegalCommand(f"task {name!r} is {state}: {event} applies to a task that is {' or '.join(legal)}")
-    return TASK_TRANSITIONS[state][event]
+    return _next("task", TASK_TRANSITIONS, name, state, event)
+
+
+def _next(kind: str, table: Mapping[State, Mapping[Event, State]], name: str, state: State, event: Event) -> State:
+    if event not in table[state]:
+        legal = [str(known) for known, events in table.items() if event in events]
+        raise IllegalCommand(
+            f"{kind} {name!r} is {state}: {event} applies to a {kind} that is {' or '.join(legal) or 'another'}"
+        )
+    return table[state][event]

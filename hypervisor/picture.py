@@ -28,7 +28,7 @@ class Position:
 
 @dataclass
 class TaskPicture:
-    """One task. `inputs` and `result` name files; `cycles` are those on the cores, from the runs that have ended."""
+    """One task. `inputs` and `result` name files."""
 
     tenant: str
     name: str
@@ -39,7 +39,6 @@ class TaskPicture:
     state: TaskState = TaskState.QUEUED
     result: str | None = None
     reason: str | None = None
-    cycles: int = 0
 
 
 @dataclass
@@ -69,7 +68,7 @@ class TenantPicture:
 
 
 class Picture:
-    """Tenants by name, and tasks by tenant and name. `record` makes an event part of it."""
+    """Tenants by name, and tasks by tenant and name. `apply` makes an event part of it."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.tenants: dict[str, TenantPicture] = {}
@@ -144,16 +143,13 @@ class Picture:
             return
         task = self.tasks[tenant, name]
         task.state = next_task_state(name, task.state, event)
-        if event is Event.AGAIN:
-            task.cycles = 0
-        elif event is Event.FINISH:
+        if event is Event.FINISH:
             task.result = record["result"]
         elif event in (Event.FAIL, Event.EVICT):
             task.reason = record.get("reason", "its tenant was evicted")
         elif event is Event.ACKNOWLEDGE:
             task.result = None
         if event in (Event.FINISH, Event.FAIL, Event.EVICT):
-            task.cycles += record.get("cycles", 0)
             self.tenants[tenant].tasks.remove(name)
 
     def _apply_to_tenant(self, event: Event, tenant: TenantPicture, record: Record) -> None:
@@ -168,7 +164,6 @@ class Picture:
             tenant.position = Position(record["stage"], record["layer"], record["origin"])
         elif event in (Event.BOUNDARY, Event.CONTINUE):
             tenant.position = Position(record["stage"], record["layer"], record.get("origin", ""))
-            self.tasks[tenant.name, tenant.tasks[0]].cycles += record["cycles"]
         elif event is Event.DRAINED:
             tenant.cores, tenant.target = (), None
         leaves = before is Stage.PAUSING and tenant.stage not in (Stage.PAUSING, Stage.DRAINING)

@@ -231,7 +231,7 @@ def _plan(load: Load, ordered: Sequence[Task], width: int) -> _Plan:
     cycles = {t.number: t.cycles(counts[t.number], load.switch_cycles) for t in ordered if counts[t.number]}
     chosen: list[Task] = []
     ends: list[int] = []
-    first: dict[int, int] = {}
+    first: list[int] = []
     for task in ordered:
         if not counts[task.number]:
             continue
@@ -243,15 +243,15 @@ def _plan(load: Load, ordered: Sequence[Task], width: int) -> _Plan:
     return _Plan(tuple(chosen), {number: counts[number] for number in first}, sum(ends))
 
 
-def _ends(tasks: Sequence[Task], cycles: Mapping[int, int], machines: int) -> tuple[list[int], dict[int, int]]:
-    """The end of every task, each on the machine that is free first; the machines of those that begin at once."""
+def _ends(tasks: Sequence[Task], cycles: Mapping[int, int], machines: int) -> tuple[list[int], list[int]]:
+    """The end of every task, each on the machine that is free first; the numbers of those that begin at once."""
     free = [0] * machines
-    first: dict[int, int] = {}
+    first = []
     ends = []
     for task in tasks:
         machine = min(range(machines), key=free.__getitem__)
         if free[machine] == 0:
-            first[task.number] = machine
+            first.append(task.number)
         free[machine] += cycles[task.number]
         ends.append(free[machine])
     return ends, first

@@ -56,8 +56,8 @@ class PrivateCloud(Cloud):
             super().poll(cycles)
             self.rebalance()
 
-    def rebalance(self) -> dict[str, int]:
-        """Ask the policy, and begin what can begin; the cores that every tenant is to have."""
+    def rebalance(self) -> None:
+        """Ask the policy how many cores every tenant is to have, and begin what can begin."""
         with self._lock:
             tenants = self.tenants()
             wanted = self.policy(self.load())
@@ -73,7 +73,6 @@ class PrivateCloud(Cloud):
                     cores = place({0: counts[name]}, {0: held[name]}, free)[0]
                     self.resize(name, cores)
                     free = [core for core in free if core not in cores]
-            return counts
 
     def load(self) -> Load:
         """What the policy is asked about: tenants with a task, in the places that their registers show."""

@@ -262,9 +262,7 @@ def cycle_limit(job: Job) -> int:
 def check_job(job: Job, name: str, config: PoolConfig) -> None:
     """Raises HypervisorError when a package does not fit the pool or its number of cores."""
     package = job.package
-    different = sorted(
-        key for key, value in package.pool.items() if key != "name" and getattr(config, key, value) != value
-    )
+    different = package.differences(config)
     if different:
         key = different[0]
         raise HypervisorError(

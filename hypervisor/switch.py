@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from compiler.latencies import time_stage
 from hypervisor.backends.control_plane import SCRUB_MARGIN_CYCLES
-from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant
+from hypervisor.hypervisor import Hypervisor, HypervisorError, Tenant, check_result
 from hypervisor.pool_port import CONTROL_READ_CYCLES, ControlAccess, Idle, Read, Write
 from isa.configuration import PoolConfig
-from isa.registers import COMMAND_CYCLES, RESULT_MEANINGS, Command, Register, Result, TenantState
+from isa.registers import COMMAND_CYCLES, Command, Register, TenantState
 
 if TYPE_CHECKING:
     from compiler.package import Package
@@ -39,8 +39,10 @@ REVOKE_CYCLES = 1 + COMMAND_PERIOD
 GRANT_CYCLES = 2 + COMMAND_PERIOD
 START_DELAY = COMMAND_CYCLES + 1
 """Cycles from the write of START to the first one that can be the first of RUNNING."""
-END_DELAY_CYCLES = LOOK_CYCLES - 1 + ANSWER_CYCLES + 1 + COMMAND_CYCLES
-"""Most cycles by which a program ends later that was paused behind its last layer: until the look, and RESUME."""
+NOTICE_CYCLES = LOOK_CYCLES - 1 + ANSWER_CYCLES
+"""Most cycles from a pause or an end to the host's knowing of it."""
+END_DELAY_CYCLES = NOTICE_CYCLES + 1 + COMMAND_CYCLES
+"""Most cycles that a program loses by a pause that RESUME ends as soon as the host knows of it."""
 PATIENCE_CYCLES = 100_000_000
 """Cycles in which a layer must end unless the caller says otherwise."""
 
@@ -50,14 +52,13 @@ class Switch:
     """A switch that was carried out; cycles since reset.
 
     The tenant goes on with layer `layer`. The host began to look for the pause in cycle `looked`, knew of it in cycle
-    `noticed`, and the new program is RUNNING from cycle `running` on. `bytes_written` went to the tenant's window.
+    `noticed`, and the new program is RUNNING from cycle `running` on.
     """
 
     layer: int
     looked: int
     noticed: int
     running: int
-    bytes_written: int
 
 
 def switch(
@@ -90,7 +91,7 @@ def switch(
         return None
     park(hypervisor, tenant)
     running = begin(hypervisor, tenant, package, cores, layer)
-    return Switch(layer, looked, noticed, running, len(package.program(len(cores), layer).words))
+    return Switch(layer, looked, noticed, running)
 
 
 def ask(hypervisor: Hypervisor, tenant: Tenant) -> bool:
@@ -199,28 +200,10 @@ def _order(
     if show is not None:
         accesses.append(Write(Register.ARGUMENT_TENANT, show.number))
     for (command, arguments), answer in zip(commands, hypervisor.port.transfer(accesses), strict=True):
-        if answer != Result.ACCEPTED:
-            what = ", ".join(f"{register.name} {value}" for register, value in arguments.items())
-            reason = RESULT_MEANINGS[Result(answer)]
-            raise HypervisorError(f"{command.name} ({what}) was refused: {reason}", Result(answer))
+        check_result(command, answer, arguments)
 
 
 # --- cycles ------------------------------------------------------------------------------------------------------
-
-
-def first_withheld(looked: int, barriers: Sequence[int]) -> int | None:
-    """Index of the barrier at which `switch` pauses, which looks from cycle `looked` on; None: all come before.
-
-    `barriers` are cycles since reset in which they are visible, ascending. PAUSE was written COMMAND_PERIOD +
-    CONTROL_READ_CYCLES cycles before `looked`, and withholds what would be visible COMMAND_CYCLES + 1 cycles later.
-    """
-    pending = looked - COMMAND_PERIOD - CONTROL_READ_CYCLES + COMMAND_CYCLES + 1
-    return next((index for index, cycle in enumerate(barriers) if cycle >= pending), None)
-
-
-def noticed_at(looked: int, boundary: int) -> int:
-    """The cycle in which `switch` knows of a pause visible since cycle `boundary`; its first look is in `looked`."""
-    return looked + max(0, -(-(boundary - looked) // LOOK_CYCLES)) * LOOK_CYCLES + ANSWER_CYCLES
 
 
 def free_cycles(config: PoolConfig, cores: int) -> int:

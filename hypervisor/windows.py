@@ -31,14 +31,11 @@ class WindowAllocator:
         self._config = config
         self._windows: list[Window] = []
 
-    def allocate(self, length_bytes: int) -> Window:
-        """A window of at least `length_bytes` bytes. Raises OutOfMemory, saying what is needed and what is left."""
-        window = self.find(length_bytes)
-        self.take(window)
-        return window
-
     def find(self, length_bytes: int) -> Window:
-        """As `allocate`, but the window stays free."""
+        """A window of at least `length_bytes` bytes that is free, and stays so until `take`.
+
+        Raises OutOfMemory, saying what is needed and what is left.
+        """
         unit = self._config.fetch_beats
         beats = -(-max(1, length_bytes) // (self._config.beat_bytes * unit)) * unit
         largest = 0

@@ -24,20 +24,14 @@ from benchmarks.mix.metrics import Finished
 from benchmarks.mix.tasks import MixTask
 from hypervisor.policies import Latencies, Load, Policy, Task
 from hypervisor.switch import (
-    ANSWER_CYCLES,
-    COMMAND_PERIOD,
-    LOOK_CYCLES,
+    END_DELAY_CYCLES,
+    NOTICE_CYCLES,
     free_cycles,
     park_cycles,
     start_after,
     start_of_switch,
 )
 from isa.configuration import PoolConfig
-
-NOTICE_CYCLES = LOOK_CYCLES - 1 + ANSWER_CYCLES
-"""From a pause or an end to the host's knowing of it, at most."""
-RESUME_CYCLES = NOTICE_CYCLES + 1 + COMMAND_PERIOD
-"""What a pause at a boundary costs that the host takes back with RESUME, at most."""
 
 
 def cold_cycles(config: PoolConfig) -> int:
@@ -173,7 +167,7 @@ class ElasticPool:
 
     def _resume(self, own: _Running) -> None:
         """It has paused for nothing: the decision was taken back. It goes on as soon as the host knows of the pause."""
-        own.ends = [end + RESUME_CYCLES for end in own.ends]
+        own.ends = [end + END_DELAY_CYCLES for end in own.ends]
         own.version += 1
         self._at(own.ends[-1], "boundary", own.task.number, own.version)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.latency_tables import LatencyTable
-from benchmarks.mix.elastic import NOTICE_CYCLES, ElasticPool, cold_cycles
+from benchmarks.mix.elastic import ElasticPool, cold_cycles
 from benchmarks.mix.tasks import MixTask
 from compiler.package import Package
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.policies import Load
 from hypervisor.pool_port import PoolPort
-from hypervisor.switch import ANSWER_CYCLES, begin, start_after, switch
+from hypervisor.switch import ANSWER_CYCLES, NOTICE_CYCLES, begin, start_after, switch
 from isa.configuration import PoolConfig
 from isa.registers import TenantState
 

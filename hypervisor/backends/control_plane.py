@@ -189,21 +189,20 @@ class ControlPlane:
 
     def advance(self, cycles: int) -> None:
         """Let `cycles` cycles pass."""
-        end = self.cycle + cycles
-        if self._effect_at is not None and self._effect_at <= end:
-            self._see()
-            self._pass_until(self._effect_at)
-            self._effect_at = None
-            self._result = self._execute(self._ordered)
-            self._seen_cores = []
-        elif self._effect_at is not None and self._effect_at - COMMAND_CYCLES + CHECK_CYCLES <= end:
-            self._see()
+        end, effect_at = self.cycle + cycles, self._effect_at
+        if effect_at is not None and effect_at - COMMAND_CYCLES + CHECK_CYCLES <= end:
+            self._see(effect_at - COMMAND_CYCLES + CHECK_CYCLES)
+            if effect_at <= end:
+                self._pass_until(effect_at)
+                self._effect_at = None
+                self._result = self._execute(self._ordered)
+                self._seen_cores = []
         self._pass_until(end)
 
-    def _see(self) -> None:
-        """Keep what the command is checked against, unless its moment is past."""
-        if not self._seen_cores and self._effect_at is not None:
-            self._pass_until(self._effect_at - COMMAND_CYCLES + CHECK_CYCLES)
+    def _see(self, cycle: int) -> None:
+        """Keep what the command is checked against, which is what there is in `cycle`, unless that was done before."""
+        if not self._seen_cores:
+            self._pass_until(cycle)
             self._seen_cores = [replace(entry) for entry in self.cores]
             self._seen_tenants = [replace(context) for context in self.tenants]
 

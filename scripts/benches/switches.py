@@ -24,7 +24,7 @@ from hypervisor.machines import open_port
 from hypervisor.switch import (
     ANSWER_CYCLES,
     GRANT_CYCLES,
-    LOOK_CYCLES,
+    NOTICE_CYCLES,
     START_DELAY,
     begin,
     free_cycles,
@@ -49,7 +49,7 @@ VALIDATED = (("lenet", (0, 1), (0, 1, 2, 3), 3), ("lenet", (2, 0, 3), (1,), 5), 
 def until_running(config: PoolConfig, held: int, wanted: int) -> tuple[int, float, int]:
     """Least, mean and most cycles from the barrier until the new program is RUNNING, over all moments."""
     delays = [start_of_switch(config, noticed, held, wanted) - noticed for noticed in range(config.period_cycles)]
-    least, most = ANSWER_CYCLES, ANSWER_CYCLES + LOOK_CYCLES - 1
+    least, most = ANSWER_CYCLES, NOTICE_CYCLES
     return min(delays) + least, mean(delays) + (least + most) / 2, max(delays) + most
 
 
@@ -102,7 +102,7 @@ def _parts(config: PoolConfig, held: int, wanted: int, warm_up: float) -> dict[s
     _, average, _ = until_running(config, held, wanted)
     scrub = config.scrub_cycles + SCRUB_MARGIN_CYCLES
     revoke = free_cycles(config, held) - config.drain_cycles - scrub
-    notice = ANSWER_CYCLES + (LOOK_CYCLES - 1) / 2
+    notice = (ANSWER_CYCLES + NOTICE_CYCLES) / 2
     orders = park_cycles(config, held) - free_cycles(config, held) + 2 + wanted * GRANT_CYCLES + START_DELAY
     known = notice + revoke + config.drain_cycles + scrub + orders
     return {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.latency_tables import LatencyTable
 from benchmarks.mix.bound import least_core_cycles, most_in_time
-from benchmarks.mix.elastic import NOTICE_CYCLES, ElasticPool, cold_cycles
+from benchmarks.mix.elastic import ElasticPool, cold_cycles
 from benchmarks.mix.metrics import (
     Finished,
     average_normalised_turnaround,
@@ -25,7 +25,7 @@ from benchmarks.mix.metrics import (
 from benchmarks.mix.servers import earliest_deadline, first_come, run_partition, run_preemptive
 from benchmarks.mix.tasks import MixTask, TaskKind, poisson_tasks
 from hypervisor.policies import POLICIES, Load
-from hypervisor.switch import free_cycles, start_after, start_of_switch
+from hypervisor.switch import END_DELAY_CYCLES, NOTICE_CYCLES, free_cycles, start_after, start_of_switch
 from isa.configuration import NAMED_POOLS
 
 SMALL = NAMED_POOLS["small"]
@@ -162,6 +162,15 @@ def test_a_task_grows_at_the_end_of_its_layer_for_the_price_of_a_switch() -> Non
     assert result.finished[0].end == end
     free = end + NOTICE_CYCLES + free_cycles(SMALL, 4)
     assert result.finished[1].end == start_after(SMALL, free, 4) + 200 + 20_000 + 7
+
+
+def test_a_decision_that_is_taken_back_costs_a_look_and_resume() -> None:
+    policy = fixed({0: 2}, {0: 4, 1: 0}, {0: 2, 1: 2, 2: 0}, {0: 2, 1: 2, 2: 2})
+    tasks = [task(number, arrival, 1) for number, arrival in enumerate((0, 500, 600))]
+    result = ElasticPool(SMALL, TWO_LAYERS, policy, {"net": 1}).run(tasks)  # type: ignore[arg-type]
+    assert result.switches == 0
+    assert result.finished[0].end == start_after(SMALL, 0, 2) + 200 + 2 * 20_000 + 7 + END_DELAY_CYCLES
+    assert result.finished[1].end == start_after(SMALL, 600, 2) + 200 + 2 * 20_000 + 7
 
 
 def test_cores_that_a_shrinking_task_loses_are_scrubbed_before_another_one_gets_them() -> None:

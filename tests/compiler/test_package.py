@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,15 @@ def test_unknown_cores_and_layers_are_refused(package: Package) -> None:
     for cores, layer in ((5, 0), (0, 0), (1, 99), (1, -1)):
         with pytest.raises(ValueError, match="has"):
             package.program(cores, layer)
+
+
+def test_a_package_names_the_sizes_of_a_pool_that_are_not_its_own(package: Package) -> None:
+    small = NAMED_POOLS["small"]
+    assert package.differences(replace(small, name="other")) == []
+    assert package.differences(replace(small, weights_vectors=2 * small.weights_vectors, cores=8)) == [
+        "cores",
+        "weights_vectors",
+    ]
 
 
 def test_inputs_that_do_not_fit_are_refused(package: Package) -> None:

@@ -17,7 +17,7 @@ from compiler.compile import compile_model
 from compiler.package import Package
 from hypervisor.cloud import Cloud
 from hypervisor.journal import Journal
-from hypervisor.pool_port import Bytes, ControlAccess, PoolPort
+from hypervisor.pool_port import Bytes, ControlAccess, PoolPort, Read, Write
 from isa.configuration import NAMED_POOLS
 from isa.registers import Register
 from tests.compiler.builder import NetworkBuilder, random_int8
@@ -183,6 +183,4 @@ class Machine:
 
     def registers(self, index_register: Register, count: int, names: Sequence[Register]) -> list[list[int]]:
         """Registers of every core or tenant, read past the hypervisor."""
-        from hypervisor.pool_port import Read, Write
-
         return [self.port.port.transfer([Write(index_register, index), *map(Read, names)]) for index in range(count)]

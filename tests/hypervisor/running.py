@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from compiler.golden import Golden
 from compiler.latencies import time_stage
 from compiler.package import Package
 from hypervisor.hypervisor import Hypervisor, Tenant
-from hypervisor.pool_port import Read, Write
-from hypervisor.switch import Switch, begin, switch
+from hypervisor.pool_port import CONTROL_READ_CYCLES, Read, Write
+from hypervisor.switch import ANSWER_CYCLES, COMMAND_PERIOD, LOOK_CYCLES, Switch, begin, switch
 from isa.configuration import NAMED_POOLS
-from isa.registers import Register, TenantState
+from isa.registers import COMMAND_CYCLES, Register, TenantState
 
 SMALL = NAMED_POOLS["small"]
 NETWORKS = Path(__file__).parents[1] / "networks"
@@ -46,6 +47,21 @@ def barriers_of(name: str, cores: Cores, layer: int = 0) -> tuple[int, ...]:
     package = package_of(name)
     timing = time_stage(package, layer, cores, SMALL, package.window())
     return (*timing.barriers, timing.cycles)
+
+
+def first_withheld(looked: int, barriers: Sequence[int]) -> int | None:
+    """Index of the barrier at which `switch` pauses, which looks from cycle `looked` on; None: all come before.
+
+    `barriers` are cycles since reset in which they are visible, ascending. PAUSE was written COMMAND_PERIOD +
+    CONTROL_READ_CYCLES cycles before `looked`, and withholds what would be visible COMMAND_CYCLES + 1 cycles later.
+    """
+    pending = looked - COMMAND_PERIOD - CONTROL_READ_CYCLES + COMMAND_CYCLES + 1
+    return next((index for index, cycle in enumerate(barriers) if cycle >= pending), None)
+
+
+def noticed_at(looked: int, boundary: int) -> int:
+    """The cycle in which `switch` knows of a pause visible since cycle `boundary`; its first look is in `looked`."""
+    return looked + max(0, -(-(boundary - looked) // LOOK_CYCLES)) * LOOK_CYCLES + ANSWER_CYCLES
 
 
 class Running:

@@ -80,6 +80,10 @@ def test_a_refusal_names_everything_that_is_short(machine: Machine) -> None:
     with pytest.raises(AdmissionRefused, match="2 cores are requested and 1 of 4 are free") as refusal:
         cloud.admit("b", made.package, 2)
     assert len(refusal.value.reasons) == 1
+    sizes = {**made.package.pool, "name": "other", "channels": 9}
+    with pytest.raises(AdmissionRefused, match="its network was compiled for channels 9, the pool has") as refusal:
+        cloud.admit("b", dataclasses.replace(made.package, pool=sizes), 1)
+    assert len(refusal.value.reasons) == 1
     for name in "bcd":
         cloud.admit(name, made.package, 0)
     with pytest.raises(AdmissionRefused, match="all 4 contexts are in use") as refusal:

@@ -96,13 +96,17 @@ def test_a_window_is_zero_after_detach_and_can_be_used_again(hypervisor: Hypervi
 def test_every_refusal_of_the_pool_says_why(hypervisor: Hypervisor) -> None:
     tenant = hypervisor.attach(WINDOW_BYTES)
     hypervisor.grant(tenant, [0])
-    with pytest.raises(HypervisorError, match="needs a tenant without cores") as refusal:
+    with pytest.raises(
+        HypervisorError, match=r"STOP \(tenant 0\) was refused: .*needs a tenant without cores"
+    ) as refusal:
         hypervisor.stop(tenant)
     assert refusal.value.result is Result.TENANT_HOLDS_CORES
     with pytest.raises(HypervisorError, match="does not apply to a tenant in this state"):
         hypervisor.resume(tenant)
     with pytest.raises(HypervisorError, match="core 0 is not free"):
         hypervisor.grant(tenant, [0])
+    with pytest.raises(HypervisorError, match=r"START \(tenant 0, start 2\) was refused: "):
+        hypervisor.start([(tenant, 0), (tenant, 2)])
     with pytest.raises(HypervisorError, match="largest gap"):
         hypervisor.attach(2 * TINY.memory_bytes)
     hypervisor.attach(WINDOW_BYTES)
@@ -160,6 +164,20 @@ def test_another_hypervisor_finds_what_the_first_one_left(hypervisor: Hypervisor
     assert list(third.tenants) == [1]
     assert third.free_cores == {0, 1}
     assert third.attach(WINDOW_BYTES).window == tenant.window
+
+
+@pytest.mark.parametrize("wait", range(COMMAND_CYCLES + 1))
+def test_another_hypervisor_finds_what_was_under_way_when_the_first_one_died(port: PoolPort, wait: int) -> None:
+    """The pool ignores what is written before a command is carried out: who takes over must not write as early."""
+    hypervisor = Hypervisor(port)
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    hypervisor.grant(tenant, [0])
+    arguments = {Register.ARGUMENT_CORE: 1, Register.ARGUMENT_VIRTUAL: 1}
+    port.transfer([*(Write(name, value) for name, value in arguments.items()), Write(Register.COMMAND, Command.GRANT)])
+    port.step(wait)
+    again = Hypervisor(port)
+    assert again.tenants[tenant.number].cores == [0, 1]
+    assert again.free_cores == set()
 
 
 def test_a_command_is_checked_against_the_cycle_behind_its_write(port: PoolPort) -> None:

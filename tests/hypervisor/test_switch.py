@@ -16,16 +16,14 @@ from hypervisor.pool_port import PoolPort, Read, Write
 from hypervisor.switch import (
     END_DELAY_CYCLES,
     begin,
-    first_withheld,
     lost_cycles,
-    noticed_at,
     park,
     park_cycles,
     start_of_switch,
     switch,
 )
 from isa.registers import Register, TenantState
-from tests.hypervisor.running import SMALL, Cores, Running, barriers_of, package_of
+from tests.hypervisor.running import SMALL, Cores, Running, barriers_of, first_withheld, noticed_at, package_of
 
 pytestmark = pytest.mark.xdist_group("small_rtl")
 NEIGHBOUR_CORE = 0
@@ -66,7 +64,8 @@ def test_a_network_switches_cores_in_the_predicted_cycles_and_stays_exact(backen
         assert done.noticed == noticed_at(done.looked, barriers[index])
         assert done.running == start_of_switch(SMALL, done.noticed, len(before), len(cores))
         assert tenant.measured_start() == done.running
-        assert done.bytes_written == (package_of(case.network).stages[0].end_layer - layer + 3) * 16
+        program = package_of(case.network).program(len(cores), layer)
+        assert len(program.words) == (package_of(case.network).stages[0].end_layer - layer + 3) * 16
     assert tenant.assert_exact() == barriers_of(case.network, tenant.cores, tenant.layer)[-1]
     assert hypervisor.status(neighbour.tenant).state is TenantState.RUNNING
     assert neighbour.assert_exact() == barriers_of("resnet8", (NEIGHBOUR_CORE,))[-1]
@@ -191,6 +190,8 @@ def test_a_switch_to_cores_that_cannot_be_had_changes_nothing(port: PoolPort) ->
         assert "name different ones of its own ([1, 2]) or free ones ([3])" in refused(cores, hypervisor, tenant)
     with pytest.raises(HypervisorError, match="park it first"):
         begin(hypervisor, tenant.tenant, tenant.package, (2, 1), 0)
+    with pytest.raises(HypervisorError, match=r"START \(start \d+\) was refused: .*a tenant in this state"):
+        begin(hypervisor, tenant.tenant, tenant.package, (1, 2), 0)
     with pytest.raises(HypervisorError, match="came to no barrier within 10 cycles"):
         switch(hypervisor, tenant.tenant, tenant.package, (1, 2, 3), limit_cycles=10)
     tenant.assert_exact()

@@ -21,9 +21,10 @@ from compiler.latencies import time_stage
 from compiler.package import Package
 from hypervisor.hypervisor import Hypervisor, Tenant
 from hypervisor.machines import open_port
-from hypervisor.switch import begin, noticed_at, start_of_switch, switch
+from hypervisor.switch import begin, start_of_switch, switch
 from isa.configuration import NAMED_POOLS
 from isa.registers import TenantState
+from tests.hypervisor.running import noticed_at
 
 CONFIG = NAMED_POOLS["paper"]
 FIRST_LAYER = 51

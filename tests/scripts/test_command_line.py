@@ -203,6 +203,9 @@ def test_packages_and_inputs_that_do_not_fit_are_explained(
     assert "holds uint8" in run(f"{package}:1", "--input", tmp_path / "bytes.npy")
     (tmp_path / "text.npy").write_text("hello")
     assert "no .npy or .npz file" in run(f"{package}:1", "--input", tmp_path / "text.npy")
+    np.save(tmp_path / "images.npy", np.zeros((2, 1, 28, 28), np.float32))
+    resized = ["--resize", "2:2", "--input", tmp_path / "images.npy", "-o", tmp_path / "x.pftrace"]
+    assert "has 2 images" in refused(capsys, "trace", f"{package}:1", *resized, "--backend", "model")
     cut = tmp_path / "cut.ifp"
     cut.write_bytes(package.read_bytes()[:1000])
     assert "cut.ifp" in run(f"{cut}:1")
