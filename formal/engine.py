@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import z3
 
 from formal.algebra import Term, Z3Algebra
-from formal.clauses import Clauses
 from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
 from formal.problem import Candidate, Claim, Frame, Problem, View
+from formal.questions import Means, Question, Way
 from formal.simulator import Simulator
 from formal.transition import Evaluation, NextState, State
-
-_QUICK_SECONDS = 0.3
-"""After this time a query is asked again as clauses."""
 
 
 class UndecidedError(Exception):
@@ -40,18 +38,14 @@ class Situation:
 
 @dataclass
 class Query:
-    """Goals of one group and what is known about them. `core` holds the hypotheses the last proof used.
-
-    `is_hard`: Z3 gave up on it once, so clauses answer.
-    """
+    """Goals of one group and what is known about them. `core` holds the hypotheses the last proof used."""
 
     group: str
     goals: list[int]
-    solver: Any = None
+    way: Way = Way.LITERALS
     enabled: set[int] = field(default_factory=set)
     core: frozenset[int] = frozenset()
     proved: bool = False
-    is_hard: bool = False
 
 
 class Engine:
@@ -72,18 +66,16 @@ class Engine:
             exact_cores: know of each proof which hypotheses it used, which is what `needed_schemas` reports.
                 Otherwise, of a query that takes long, every hypothesis that was offered counts as used.
         """
-        self._exact_cores = exact_cores
         self.problem, self.candidates = problem, list(candidates)
         self.assumptions = list(problem.assumptions)
         self.queries = 0
         self.solving: list[str] = []
-        self._seconds = seconds
         self._algebra = Z3Algebra()
         system = problem.system
-        self._arrays = any(1 << m.address_bits > self._algebra.list_words for m in system.memories.values())
+        has_arrays = any(1 << m.address_bits > self._algebra.list_words for m in system.memories.values())
+        self._means = Means(seconds, has_arrays, exact_cores)
         self._simulator = Simulator(system, observed=())
         self._symbols = {name: z3.BitVec(name, bits) for name, bits in problem.symbols.items()}
-        self._clauses = Clauses()
         self._leaves: list[dict[str, Any]] = []
         before, after = [], []
         self._variables: dict[str, tuple[int, str, int | None]] = {}
@@ -223,75 +215,33 @@ class Engine:
         for index in usable:
             is_near = not near.isdisjoint(_names(self._hypothesis(index)))
             if is_near or (everywhere and self._supports[index] & ~cone == 0):
-                self._enable(query, index)
+                query.enabled.add(index)
         self.queries += 1
-        goal = z3.Bool(f"goal{self.queries}")
-        violated = z3.Or(negated)
+        question = Question(self._means, z3.Or(negated), query.way)
         allowed = set(usable)
-        query.solver = None
         while True:
-            answer, values = self._ask(query, allowed, goal, violated, cone)
-            if answer == z3.unsat:
-                query.proved = True
+            chosen = sorted(query.enabled & allowed)
+            terms = {index: self._term(index) for index in chosen}
+            reply = question.ask(terms, partial(self._variables_in, cone, chosen))
+            query.way = question.way
+            if reply.satisfiable is None:
+                raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._means.seconds:g} s")
+            if not reply.satisfiable:
+                query.proved, query.core = True, reply.used
                 return None
-            if answer == z3.unknown:
-                raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._seconds:g} s")
-            situation = self._concrete(values)
+            situation = self._concrete(reply.values if reply.model is None else self._values(reply.model))
             view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
             missing = [index for index in usable if not _holds(self._hypothesis(index), view_now)]
             if not missing:
                 return situation
             if query.enabled.issuperset(missing):
                 raise UndecidedError(f"{query.group or 'whole'}: the solver's model breaks what was asserted")
-            for index in missing:
-                self._enable(query, index)
+            query.enabled.update(missing)
 
-    def _ask(
-        self, query: Query, allowed: set[int], goal: Any, violated: Any, cone: int
-    ) -> tuple[Any, Mapping[str, Any]]:
-        """One question: the answer, and the values of variables in its model; sets the core of a proof.
-
-        The query's own solver keeps what it learned from one question to the next. After a time-out its answers
-        could not be trusted (seen with Z3 5.4: models that break assertions), so it is thrown away, and clauses
-        answer instead.
-        """
-        chosen = sorted(query.enabled & allowed)
-        if not query.is_hard:
-            if query.solver is None:
-                query.solver = self._solver()
-                query.solver.add(z3.Implies(goal, violated))
-                for index in query.enabled:
-                    query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
-            answer = query.solver.check(goal, *(z3.Bool(f"hypothesis{index}") for index in chosen))
-            if answer == z3.unsat:
-                used = {str(literal) for literal in query.solver.unsat_core()}
-                query.core = frozenset(index for index in chosen if f"hypothesis{index}" in used)
-            if answer != z3.unknown:
-                return answer, self._values(query.solver.model()) if answer == z3.sat else {}
-            query.solver, query.is_hard = None, not self._arrays
-            if self._arrays:
-                return answer, {}
-        terms = {index: self._term(index) for index in chosen}
-        for index in chosen:
+    def _variables_in(self, cone: int, hypotheses: Sequence[int]) -> list[Any]:
+        """Bit-vector variables of registers, words and inputs in a bit set of leaves or hypotheses, and the symbols."""
+        for index in hypotheses:
             cone |= self._supports[index]
-        if self._exact_cores:
-            found = self._clauses.decide([violated], terms, self._variables_in(cone), self._seconds)
-            query.core = found.used
-        else:
-            found = self._clauses.decide([violated, *terms.values()], {}, self._variables_in(cone), self._seconds)
-            query.core = frozenset(chosen)
-        answers = {None: z3.unknown, False: z3.unsat, True: z3.sat}
-        return answers[found.satisfiable], found.values
-
-    def _solver(self) -> Any:
-        """Z3's; it has all the time when there are arrays, which have no clauses, and else leaves what is hard."""
-        solver = z3.SolverFor("QF_AUFBV" if self._arrays else "QF_BV")
-        seconds = self._seconds if self._arrays else min(self._seconds, _QUICK_SECONDS)
-        solver.set("timeout", max(1, int(seconds * 1000)))
-        return solver
-
-    def _variables_in(self, cone: int) -> list[Any]:
-        """Bit-vector variables of registers, words, inputs in a bit set of leaves, and the symbols."""
         found = list(self._symbols.values())
         leaves, system = self.problem.system.leaves, self.problem.system
         for copy in range(self.problem.copies):
@@ -299,12 +249,6 @@ class Engine:
                 term = self._leaves[copy][name]
                 found += term if isinstance(term, list) else [term]
         return found
-
-    def _enable(self, query: Query, index: int) -> None:
-        if index not in query.enabled:
-            query.enabled.add(index)
-            if query.solver is not None:
-                query.solver.add(z3.Implies(z3.Bool(f"hypothesis{index}"), self._term(index)))
 
     def _values(self, model: Any) -> dict[str, Any]:
         """Variables that a model of Z3's fixes, by name; an array as the list of its words."""
