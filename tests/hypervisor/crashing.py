@@ -40,12 +40,15 @@ def networks() -> dict[str, Network]:
     """`chain`: three layers; `divided`: two stages with a host layer between; `broken`: faults in its second layer."""
     chain, divided = chain_model(), divided_model()
     made = {"chain": network(chain, (1, 8, 6, 6)), "divided": network(divided, (1, 12, 5, 5))}
-    package = made["chain"].package
+    return made | {"broken": Network(broken_in(made["chain"].package, 1), made["chain"].inputs, None)}
+
+
+def broken_in(package: Package, layer: int) -> Package:
+    """A package whose frames of one layer begin with what is no instruction."""
     static = bytearray(package.static)
-    for frame in package.layers[1].frames.values():
+    for frame in package.layers[layer].frames.values():
         static[16 * frame.word : 16 * (frame.word + 1)] = b"\xff" * 16
-    broken = dataclasses.replace(package, static=bytes(static))
-    return made | {"broken": Network(broken, made["chain"].inputs, None)}
+    return dataclasses.replace(package, static=bytes(static))
 
 
 def network(model: onnx.ModelProto, shape: tuple[int, ...]) -> Network:

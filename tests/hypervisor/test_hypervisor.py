@@ -10,7 +10,7 @@ from hypervisor.backends.model_backend import ModelPort
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.backends.verilator_backend import VerilatorPort
 from hypervisor.hypervisor import Hypervisor, HypervisorError
-from hypervisor.pool_port import Idle, PoolPort, Read, Write
+from hypervisor.pool_port import Idle, PoolPort, Read, Write, read_control, write_control
 from isa.configuration import NAMED_POOLS
 from isa.encoding import encode_program
 from isa.instructions import Call, ConfigSave, End, Return
@@ -180,7 +180,8 @@ def test_another_hypervisor_finds_what_was_under_way_when_the_first_one_died(por
     assert again.free_cores == set()
 
 
-def test_a_command_is_checked_against_the_cycle_behind_its_write(port: PoolPort) -> None:
+@pytest.mark.parametrize("steps", [[COMMAND_CYCLES], [1] * COMMAND_CYCLES])
+def test_a_command_is_checked_against_the_cycle_behind_its_write(port: PoolPort, steps: list[int]) -> None:
     hypervisor = Hypervisor(port)
     tenant = hypervisor.attach(WINDOW_BYTES)
     for command, early in ((Command.GRANT, Result.WRONG_CORE_STATE), (Command.STOP, Result.TENANT_HOLDS_CORES)):
@@ -189,8 +190,10 @@ def test_a_command_is_checked_against_the_cycle_behind_its_write(port: PoolPort)
             port.transfer([Write(Register.ARGUMENT_CORE, 0), Write(Register.COMMAND, Command.REVOKE)])
             free = port.cycle - 1 + COMMAND_CYCLES + TINY.drain_cycles + TINY.scrub_cycles + sizes.SCRUB_MARGIN_CYCLES
             port.step(free - lead - port.cycle)
-            idle = Idle(COMMAND_CYCLES)
-            assert port.transfer([Write(Register.COMMAND, command), idle, Read(Register.COMMAND_RESULT)])[0] == expected
+            write_control(port, Register.COMMAND, command)
+            for step in steps:
+                port.step(step)
+            assert read_control(port, Register.COMMAND_RESULT) == expected
             if command is Command.GRANT and expected is Result.ACCEPTED:
                 hypervisor.take_note(tenant, [0])
                 hypervisor.revoke(tenant)
