@@ -20,11 +20,11 @@ Tables = Mapping[str, LatencyTable]
 
 @dataclass
 class _Job:
-    """A task with the cycles that are left of it on the server that it is bound to, if it is."""
+    """A task on the server that preempts, and how far it has come."""
 
     task: MixTask
     done: int = 0
-    """Layers that are complete, on a server that preempts."""
+    """Layers that are complete."""
 
 
 Order = Callable[[int, MixTask, int], tuple[float, ...]]

@@ -42,7 +42,7 @@ def utilisation(results: Sequence[Measurement], path: Path) -> None:
     axes.set_xlabel("MAC utilisation; colours: what the layers are bound by")
     axes.invert_yaxis()
     axes.legend(loc="lower right", fontsize="small")
-    _save(figure, path)
+    _save(figure, path, "MAC utilisation of each network, by what its layers are bound by")
 
 
 def roofline(result: Measurement, config: PoolConfig, path: Path) -> None:
@@ -67,7 +67,11 @@ def roofline(result: Measurement, config: PoolConfig, path: Path) -> None:
     axes.set_ylabel("MAC / cycle")
     axes.set_title(f"{result.network} on {result.cores} cores of {result.pool}")
     axes.legend(title="bound by", fontsize="small")
-    _save(figure, path)
+    _save(
+        figure,
+        path,
+        f"{result.network} on {result.cores} cores of {result.pool}: a point for each layer, and the roofline",
+    )
 
 
 def scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -82,7 +86,7 @@ def scaling(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_xlabel("cores")
     axes.set_ylabel("throughput / that of one core")
     axes.legend()
-    _save(figure, path)
+    _save(figure, path, "Throughput against the number of cores, over that of one core")
 
 
 MIX_STYLES = {
@@ -121,7 +125,9 @@ def mix(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set_ylim(0, 1.02)
             handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
-    _save(figure, path)
+    _save(
+        figure, path, "Every schedule against the offered load: deadlines met, throughput, turnaround, tail, fairness"
+    )
 
 
 def isolation(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -139,7 +145,7 @@ def isolation(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set_xticks(range(len(rows)), names, fontsize="x-small", rotation=45, ha="right")
     axes.set_ylabel("cycles; above the bars: deviation")
     axes.legend()
-    _save(figure, path)
+    _save(figure, path, "Cycles of each tenant beside its neighbours on the RTL, and alone in the model")
 
 
 def private(curves: Sequence[Curve], path: Path) -> None:
@@ -156,7 +162,7 @@ def private(curves: Sequence[Curve], path: Path) -> None:
         axes.set_ylabel(f"throughput / that of {name}")
         axes.set_ylim(bottom=0)
     against_static.legend()
-    _save(figure, path)
+    _save(figure, path, "Throughput of the shared pool against both baselines, by the number of tasks")
 
 
 def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
@@ -164,6 +170,7 @@ def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
 
     The parts stay empty on a pool with fewer cores.
     """
+    caption = f"{found['network']} on {config.name}: cycles lost by a switch of cores, and what they consist of"
     figure = Figure(figsize=(12, 5), layout="constrained")
     whole, parts = figure.subplots(1, 2, width_ratios=(3, 2))
     counts = range(1, config.cores + 1)
@@ -181,7 +188,7 @@ def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
     names, cycles = list(found["parts"]), list(found["parts"].values())
     if not names:
         parts.set_axis_off()
-        _save(figure, path)
+        _save(figure, path, caption)
         return
     parts.barh(names, cycles, color=BOUND_COLOURS["compute"])
     for place, value in enumerate(cycles):
@@ -190,10 +197,10 @@ def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
     parts.invert_yaxis()
     parts.set_xlabel("cycles")
     parts.set_title(f"from 2 to 4 cores: {sum(cycles):,.0f} cycles", fontsize=10)
-    _save(figure, path)
+    _save(figure, path, caption)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path, caption: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-    page.add_figure(path.stem, figure)
+    page.add_figure(caption, figure)

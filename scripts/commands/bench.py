@@ -137,6 +137,8 @@ def bench(
     given = [option for option, value in fleet.items() if value is not None]
     if given and name != "mix":
         raise InputError(f"{given[0]}: only the bench 'mix' has a fleet")
+    if given and networks:
+        raise InputError(f"--network {networks[0]}: the bench 'mix' has networks of its own")
     if html_file is not None and not html_file.parent.is_dir():
         raise InputError(f"--html {html_file}: there is no directory {html_file.parent}")
     from scripts.benches.page import collecting, page

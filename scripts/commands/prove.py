@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from isa.configuration import PoolConfig
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--bug",
     metavar="NAME",
-    help="Break a copy of a minimal pool's netlist by this seeded bug (docs/theorems.md), and show what refutes it.",
+    help="Break a copy of a minimal pool of its own by this seeded bug (docs/theorems.md), and show what refutes it.",
 )
 @click.option(
     "--package",
@@ -78,6 +79,11 @@ def prove(
     theorems = tuple(dict.fromkeys((*theorems, *named)))
     if vcd is not None and not vcd.is_dir():
         raise InputError(f"--vcd {vcd}: there is no such directory")
+    pool_given = click.get_current_context().get_parameter_source("pool") is not ParameterSource.DEFAULT
+    if pool_given and (bug is not None or packages):
+        raise InputError(f"--pool: {'a bug has' if bug is not None else 'packages have'} a pool of its own")
+    if certify is not None and (packages or explain or vcd is not None):
+        raise InputError("--certify goes with theorems alone: it explains nothing, and what it finds is no run")
     if bug is not None:
         if theorems or packages or certify is not None:
             raise InputError("--bug goes alone: it names the theorem that refutes it")
@@ -87,7 +93,9 @@ def prove(
     if packages:
         if explain:
             _explain(["compilation"], as_json)
-        return _show([_of_package(path) for path in packages], pool.name, vcd, as_json)
+        checked = [_of_package(path) for path in packages]
+        pools = dict.fromkeys(name for name, _ in checked)
+        return _show([result for _, result in checked], ", ".join(pools), vcd, as_json)
     if certify is not None:
         return _certify(theorems, certify, pool, as_json)
     try:
@@ -170,8 +178,8 @@ def _certify(names: Sequence[str], directory: Path, pool: PoolConfig, as_json: b
     return int(not all(entry["agrees"] for entry in entries))
 
 
-def _of_package(path: Path) -> TheoremResult:
-    """The theorem `compilation` of one package."""
+def _of_package(path: Path) -> tuple[str, TheoremResult]:
+    """The pool of one package, and the theorem `compilation` of it."""
     from compiler.errors import PackageError
     from compiler.package import Package
     from formal.package_check import contradictions
@@ -183,7 +191,7 @@ def _of_package(path: Path) -> TheoremResult:
         raise InputError(f"{path}: {problem}") from None
     started, stated = time.monotonic(), check("compilation")
     found = contradictions(package)
-    return TheoremResult(
+    result = TheoremResult(
         name=f"compilation of {package.name}",
         verdict="refuted" if found else "proved",
         seconds=time.monotonic() - started,
@@ -191,6 +199,7 @@ def _of_package(path: Path) -> TheoremResult:
         statement=stated.statement,
         reason="; ".join(found),
     )
+    return package.pool["name"], result
 
 
 def _show(results: Sequence[TheoremResult], pool: str, vcd: Path | None, as_json: bool) -> int:

@@ -6,10 +6,8 @@ import socket
 
 import pytest
 
-from benchmarks.mix.elastic import ElasticPool
 from benchmarks.mix.fleet import FleetError, route, run_fleet, simulate_pool, workers
 from benchmarks.mix.tasks import MixTask, TaskKind, poisson_tasks
-from hypervisor.policies import POLICIES
 from isa.configuration import NAMED_POOLS
 from tests.benchmarks.test_mix import table
 
@@ -51,12 +49,9 @@ def test_every_number_of_workers_gives_the_same_result() -> None:
                 assert again == expected
 
 
-def test_one_pool_is_a_fleet_too() -> None:
+def test_one_pool_gets_every_task() -> None:
     mixed = tasks()[:20]
     assert route(mixed, ISOLATED, 1) == [mixed]
-    assert simulate_pool(SMALL, TABLES, "deadlines", ISOLATED, mixed) == ElasticPool(
-        SMALL, TABLES, POLICIES["deadlines"], ISOLATED
-    ).run(mixed)
 
 
 def test_a_scheduler_that_does_not_answer_is_named() -> None:

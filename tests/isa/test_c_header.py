@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from isa.c_header import C_HEADER, REGISTER_BYTES, c_header
 from isa.configuration import NAMED_POOLS
 from isa.registers import AXI_REGISTERS, REGISTERS, Command, Result
+
+MANUAL = Path(__file__).parents[2] / "docs" / "fpga.md"
 
 PROGRAM = """
 #include <stdio.h>
@@ -32,6 +35,14 @@ def test_a_program_in_c_orders_a_command(tmp_path: Path) -> None:
     subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "main.c", "-o", "main"], cwd=tmp_path, check=True)
     said = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
     assert said == f"{Result.ACCEPTED.value} {Command.START.value} {NAMED_POOLS['small'].beat_bytes}"
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc, a second")
+def test_the_program_of_the_manual_compiles(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```c\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / C_HEADER).write_text(c_header(NAMED_POOLS["small"]))
+    (tmp_path / "manual.c").write_text(program)
+    subprocess.run(["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-c", "manual.c"], cwd=tmp_path, check=True)
 
 
 def test_every_register_has_its_byte_offset() -> None:

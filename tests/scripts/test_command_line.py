@@ -249,6 +249,16 @@ def test_a_package_of_ones_own_is_proved(capsys: pytest.CaptureFixture[str], pac
 def test_a_package_goes_with_the_theorem_about_packages(capsys: pytest.CaptureFixture[str], package: Path) -> None:
     assert "tenure prove compilation" in refused(capsys, "prove", "ownership", "--package", package)
     assert str(LENET) in refused(capsys, "prove", "compilation", "--package", LENET)
+    assert "--pool" in refused(capsys, "prove", "compilation", "--package", package, "--pool", "tiny")
+
+
+@pytest.mark.parametrize("option", [["--explain"], ["--vcd", "."], ["--package", "lenet.ifp"]])
+def test_what_a_second_engine_cannot_heed_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: list[str]
+) -> None:
+    theorem = "compilation" if "--package" in option else "ownership"
+    assert "--certify goes" in refused(capsys, "prove", theorem, "--certify", tmp_path, *option)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bug_is_refuted_by_a_table_of_what_differs_and_a_pair_of_waveforms(
@@ -285,4 +295,5 @@ def test_a_bug_that_there_is_not_is_refused_with_the_known_ones(
 ) -> None:
     assert "arbiter" in refused(capsys, "prove", "--bug", "nonsense")
     assert "--bug goes alone" in refused(capsys, "prove", "ownership", "--bug", "arbiter")
+    assert "--pool" in refused(capsys, "prove", "--bug", "arbiter", "--pool", "paper")
     assert "no such directory" in refused(capsys, "prove", "--vcd", tmp_path / "missing", "L0")

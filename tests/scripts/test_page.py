@@ -106,3 +106,5 @@ def test_options_that_a_bench_cannot_use_are_refused(tmp_path: Path, capsys: pyt
     assert "no directory" in capsys.readouterr().err
     assert call(["bench", "networks", "--pools", "3"]) == 2
     assert "--pools: only the bench 'mix' has a fleet" in capsys.readouterr().err
+    assert call(["bench", "mix", "--pools", "3", "--network", "resnet50"]) == 2
+    assert "--network resnet50" in capsys.readouterr().err
