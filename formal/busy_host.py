@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from formal.induction import Effort
+from formal.lemmas import ATTACHED
 from formal.problem import Inputs, Stimulus
 from formal.stimulus import host_and_programs
 from formal.transition import State, TransitionSystem
@@ -23,7 +24,6 @@ _AT_RANDOM, _REVOKES, _DETACHES, _REQUESTS, _SECOND_CORE = 0.005, 0.0003, 0.01, 
 _HOST_REQUESTS = 0.1
 _SEED = 1
 _RINGS = 4  # prefetch buffers in a window
-_ATTACHED = (Attachment.STOPPED, Attachment.ACTIVE)
 
 
 class _Seen(dict[str, Any]):
@@ -107,7 +107,7 @@ def wishes(config: PoolConfig, state: State, generator: random.Random, tenants: 
             window = {Register.ARGUMENT_BASE: base, Register.ARGUMENT_LIMIT: _RINGS * config.fetch_beats}
             if _tries_a_window_in_use(state) or not _is_dirty_near(config, state, base):
                 yield Command.ATTACH, about | window
-        elif state[f"tenant{tenant}_attachment"] in _ATTACHED:
+        elif state[f"tenant{tenant}_attachment"] in ATTACHED:
             if not own and not progress and generator.random() < _DETACHES:
                 yield Command.DETACH, about
             for core in range(tenant, config.cores, config.tenants):

@@ -111,11 +111,11 @@ def _covers(stated: Theorem, config: PoolConfig) -> str:
     """
     problem = stated.problem(config, shell_block(config), over_approximate=False)
     missing = {cover.name for cover in problem.covers}
-    plain = replace(problem, properties=(), free_memories=())
-    attempts = [plain, *(replace(plain, free_memories=problem.free_memories) for _ in _COVER_SEEDS)]
-    for seed, attempt in zip((_COVER_SEEDS[0], *_COVER_SEEDS), attempts, strict=True):
+    tries = [(_SEEDS[0], frozenset[str]()), *((seed, problem.free_memories) for seed in _COVER_SEEDS)]
+    for seed, free in tries:
         if missing:
-            attempt = replace(attempt, covers=[cover for cover in problem.covers if cover.name in missing])
+            covers = [cover for cover in problem.covers if cover.name in missing]
+            attempt = replace(problem, properties=(), covers=covers, free_memories=free)
             cycles = _longest_run(config)
             missing -= explore(attempt, 1, cycles, seed, keep_samples=False, until_covered=True).covered
     return f"{_VACUOUS}: no run reaches {', '.join(sorted(missing))}" if missing else ""
@@ -123,16 +123,19 @@ def _covers(stated: Theorem, config: PoolConfig) -> str:
 
 def resting_on(result: TheoremResult, premises: Sequence[TheoremResult]) -> TheoremResult:
     """What is proved from something that is not proved is unknown."""
-    missing = [f"rests on {each.name}, which is {each.verdict}" for each in premises if each.verdict != "proved"]
+    missing = _unproved(premises)
     if result.verdict != "proved" or not missing:
         return result
     return replace(result, verdict="unknown", reason="; ".join(missing))
 
 
+def _unproved(premises: Sequence[TheoremResult]) -> list[str]:
+    return [f"rests on {each.name}, which is {each.verdict}" for each in premises if each.verdict != "proved"]
+
+
 def check_result(stated: Check, outcomes: Sequence[_Outcome], premises: Sequence[TheoremResult]) -> TheoremResult:
     """A check is refuted by what contradicts it, and unknown as long as it rests on something that is not proved."""
-    failures = [outcome.failure for outcome in outcomes if outcome.failure]
-    failures += [f"rests on {each.name}, which is {each.verdict}" for each in premises if each.verdict != "proved"]
+    failures = [outcome.failure for outcome in outcomes if outcome.failure] + _unproved(premises)
     contradicted = any(outcome.failure and not outcome.failure.startswith(_UNDECIDED) for outcome in outcomes)
     return TheoremResult(
         name=stated.name,

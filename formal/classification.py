@@ -1,7 +1,6 @@
 """Who may see each output of the pool: one table, in which every bit must be.
 
-`host`: the host alone. `tenant`: at any time one tenant, the owner of the core or of the slot. A bit of which neither
-holds would be `public`, and then it must not depend on any tenant; there is none.
+`host`: the host alone. `tenant`: at any time one tenant, the owner of the core or of the slot. No output is for all.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ class Viewer(StrEnum):
 
     HOST = "host"
     TENANT = "tenant"
-    PUBLIC = "public"
 
 
 VIEWERS: dict[str, Viewer] = {

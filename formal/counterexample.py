@@ -18,7 +18,7 @@ from rich.table import Table
 
 from formal.problem import Problem
 from formal.simulator import Simulator
-from formal.trace import Trace, is_named, read_by, replay, rows, table, title
+from formal.trace import Trace, cone, is_named, read_by, replay, rows, table, title
 from formal.transition import INTEGERS, Evaluation, State
 
 SHOWN_CYCLES = 12
@@ -84,21 +84,9 @@ def counterexample(problem: Problem, trace: Trace) -> Counterexample:
     """
     replay(problem.system.block, problem, trace)
     read = read_by(problem, trace)
-    others = _causes(problem, trace, read) if len(trace.initial) == 2 else _cone(problem, read)
+    others = _causes(problem, trace, read) if len(trace.initial) == 2 else cone(problem.system, read)
     signals = [name for name in others if is_named(name) and name not in read and name not in problem.system.memories]
     return Counterexample(problem, trace, (*read, *signals))
-
-
-def _cone(problem: Problem, read: Iterable[str]) -> list[str]:
-    """Registers and inputs that these wires depend on within two clock edges."""
-    system = problem.system
-    cone = 0
-    for name in read:
-        cone |= system.support(name)
-    for name in system.support_names(cone):
-        if name not in system.inputs:
-            cone |= system.next_support(name)
-    return list(system.support_names(cone))
 
 
 def _causes(problem: Problem, trace: Trace, read: Iterable[str]) -> list[str]:

@@ -7,14 +7,7 @@ from pyrtl import Const, MemBlock, WireVector, select
 from formal.monitor import Lookup
 from isa.configuration import PoolConfig
 from isa.registers import CoreState
-from rtl.sizes import Sizes
-
-
-def named(name: str, wire: WireVector) -> WireVector:
-    """A wire that shows `wire` under a name that claims and traces can use."""
-    shown = WireVector(len(wire), name)
-    shown <<= wire
-    return shown
+from rtl.sizes import Sizes, named
 
 
 def arbitrary(name: str, bits: int, count: int) -> WireVector:

@@ -10,13 +10,12 @@ tenant's progress is a matter of that tenant.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyrtl
 from pyrtl import Const, Register, WireVector, select
 
-from formal.ghosts import named
 from formal.monitor import Lookup
 from formal.problem import closed_under_dependence
 from formal.transition import TransitionSystem
@@ -25,7 +24,7 @@ from isa.instructions import INSTRUCTION_ADDRESS_BITS, VIRTUAL_CORE_BITS
 from isa.registers import COMMAND_CYCLES, CONTROL_DATA_BITS, Command, CoreState, Result
 from isa.registers import Register as Address
 from rtl.ownership import CORE_STATE_BITS
-from rtl.sizes import SCRUB_MARGIN_CYCLES, Sizes
+from rtl.sizes import SCRUB_MARGIN_CYCLES, Sizes, any_of, named
 from rtl.windows import ATTACHMENT_BITS, Attachment
 
 PREFIX = "reference_"
@@ -82,10 +81,6 @@ def depends_on_host_alone(system: TransitionSystem) -> None:
 
 def _ghost(name: str, bits: int, reset: int = 0) -> Register:
     return Register(bits, f"{PREFIX}{name}", reset_value=reset)
-
-
-def _any(conditions: Sequence[WireVector]) -> WireVector:
-    return pyrtl.rtl_any(*conditions)
 
 
 @dataclass(frozen=True)
@@ -160,7 +155,7 @@ class _Automaton:
         return named(f"{PREFIX}accepts", (busy == 1) & (verdict == Result.ACCEPTED))
 
     def _is(self, *commands: Command) -> WireVector:
-        return _any([self.command == command for command in commands])
+        return any_of([self.command == command for command in commands])
 
     def _names_core(self, core: int, command: Command) -> WireVector:
         return self._is(command) & (self.arguments[Address.ARGUMENT_CORE] == core)
@@ -178,15 +173,15 @@ class _Automaton:
         same_index = [each.virtual == self.arguments[Address.ARGUMENT_VIRTUAL] for each in self.cores]
 
         def tenant_is(*wanted: Attachment) -> WireVector:
-            return _any(
+            return any_of(
                 [
-                    (tenant == index) & _any([window.attachment == each for each in wanted])
+                    (tenant == index) & any_of([window.attachment == each for each in wanted])
                     for index, window in enumerate(self.windows)
                 ]
             )
 
         def core_is(wanted: CoreState) -> WireVector:
-            return _any([(core == index) & (each.state == wanted) for index, each in enumerate(self.cores)])
+            return any_of([(core == index) & (each.state == wanted) for index, each in enumerate(self.cores)])
 
         needed = {
             (Command.ATTACH,): (Attachment.DETACHED,),
@@ -207,10 +202,10 @@ class _Automaton:
             (Result.UNKNOWN_COMMAND, ~is_(*Command)),
             (Result.NO_SUCH_TENANT, ~is_(Command.REVOKE) & (tenant >= config.tenants)),
             (Result.NO_SUCH_CORE, about_core & (core >= config.cores)),
-            (Result.TENANT_HOLDS_CORES, is_(Command.DETACH, Command.STOP) & _any(its_cores)),
+            (Result.TENANT_HOLDS_CORES, is_(Command.DETACH, Command.STOP) & any_of(its_cores)),
             (
                 Result.WRONG_TENANT_STATE,
-                _any([is_(*commands) & ~tenant_is(*states) for commands, states in needed.items()]),
+                any_of([is_(*commands) & ~tenant_is(*states) for commands, states in needed.items()]),
             ),
             (
                 Result.WRONG_CORE_STATE,
@@ -221,10 +216,10 @@ class _Automaton:
                 about_window & (((base & (ring - 1)) != 0) | ((limit & (ring - 1)) != 0) | (limit == 0)),
             ),
             (Result.WINDOW_OUTSIDE_MEMORY, about_window & (end > config.memory_beats)),
-            (Result.WINDOW_OVERLAPS, about_window & _any(in_the_way)),
+            (Result.WINDOW_OVERLAPS, about_window & any_of(in_the_way)),
             (
                 Result.VIRTUAL_INDEX_TAKEN,
-                is_(Command.GRANT) & _any([its & same for its, same in zip(its_cores, same_index, strict=True)]),
+                is_(Command.GRANT) & any_of([its & same for its, same in zip(its_cores, same_index, strict=True)]),
             ),
         ]
 
@@ -278,7 +273,7 @@ class _Automaton:
             (place + channel * self.config.slot_spacing) % self.config.period_cycles
             for place in range(first, self.config.period_cycles)
         ]
-        return _any([self.position == place for place in places])
+        return any_of([self.position == place for place in places])
 
     def _sweep(self) -> list[WireVector]:
         """Zero one DIRTY window after the other, beat by beat in host slots that the host leaves; done, per tenant."""
@@ -295,7 +290,7 @@ class _Automaton:
             limit = select(tenant == index, window.limit, limit)
         address, asks = self.host["host_request_address"], self.host["host_request_valid"] & ~taken
         left = [count < limit[sizes.channel :] for count in counts]
-        all_written = busy & ~_any(left)
+        all_written = busy & ~any_of(left)
         done = all_written & (timer == self.config.drain_cycles)
         served = []
         for channel, count in enumerate(counts):
@@ -304,14 +299,14 @@ class _Automaton:
             served.append(slot & asks & here)
             writes = slot & ~served[-1] & busy & left[channel]
             count.next <<= select(busy & ~done, (count + writes)[: len(count)], Const(0, len(count)))
-        taken.next <<= _any(served)
+        taken.next <<= any_of(served)
         timer.next <<= select(all_written & ~done, (timer + 1)[: len(timer)], Const(0, len(timer)))
         dirty = [window.attachment == Attachment.DIRTY for window in self.windows]
         with pyrtl.conditional_assignment:
             with done:
                 busy.next |= 0
             with ~busy:
-                busy.next |= _any(dirty)
+                busy.next |= any_of(dirty)
                 for index, is_dirty in enumerate(dirty):
                     with is_dirty:
                         tenant.next |= index

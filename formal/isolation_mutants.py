@@ -6,37 +6,20 @@ seems to be outstanding, a command that waits for a tenant. A patch changes what
 
 from __future__ import annotations
 
-import importlib
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
 from formal.counterexample import counterexample
-from formal.mutants import MUTANT_POOL
-from formal.mutation import Patch, PatchError, mutated, replace_net, wire
-from formal.problem import Problem
-from formal.refute import explore
-from formal.shell import shell_block
+from formal.mutants import Mutant, hunt
+from formal.mutation import Patch, PatchError, replace_net, wire
 from formal.theorems import TheoremResult, theorem
-from formal.trace import replay
-from formal.verdict import Refuted, Unknown
+from formal.verdict import Refuted
 from isa.registers import Command, CoreState, TenantState
 from rtl.windows import Attachment
 
 Lookup = Callable[[str], WireVector]
-
-
-@dataclass(frozen=True)
-class IsolationMutant:
-    """A bug: its name, what is wrong in a sentence, the theorem that refutes it, and how the netlist is patched."""
-
-    name: str
-    wrong: str
-    theorem: str
-    patches: tuple[Patch, ...]
 
 
 def refutation(name: str) -> TheoremResult:
@@ -48,8 +31,8 @@ def refutation(name: str) -> TheoremResult:
     mutant = next((each for each in ISOLATION_MUTANTS if each.name == name), None)
     if mutant is None:
         raise UnknownBug(f"unknown bug {name!r}: name one of {', '.join(each.name for each in ISOLATION_MUTANTS)}")
-    stated, verdict = theorem(mutant.theorem), hunt(mutant)
-    block = mutated(shell_block(MUTANT_POOL), *mutant.patches)
+    stated = theorem(mutant.theorem)
+    problem, verdict = hunt(mutant, runs=8, cycles=1500)
     return TheoremResult(
         name=stated.name,
         verdict="refuted" if isinstance(verdict, Refuted) else "unknown",
@@ -57,33 +40,12 @@ def refutation(name: str) -> TheoremResult:
         assumptions=list(stated.assumptions),
         statement=stated.statement,
         reason="" if isinstance(verdict, Refuted) else verdict.reason,
-        counterexample=counterexample(stated.problem(MUTANT_POOL, block, over_approximate=False), verdict.trace)
-        if isinstance(verdict, Refuted)
-        else None,
+        counterexample=counterexample(problem, verdict.trace) if isinstance(verdict, Refuted) else None,
     )
 
 
 class UnknownBug(ValueError):
     """No seeded bug has that name."""
-
-
-def hunt(mutant: IsolationMutant, runs: int = 8, cycles: int = 1500, seed: int = 1) -> Refuted | Unknown:
-    """Look for a run from reset of the patched netlist that violates the mutant's theorem, and replay it on PyRTL.
-
-    Raises:
-        ReplayError: when `pyrtl.Simulation` does not show what the search found.
-    """
-    started = time.monotonic()
-    module = importlib.import_module(f"formal.theorems.{mutant.theorem}")
-    block = mutated(shell_block(MUTANT_POOL), *mutant.patches)
-    problem: Problem = module.problem(MUTANT_POOL, block, over_approximate=False)
-    for run in range(runs):
-        trace = explore(problem, runs=1, cycles=cycles, seed=seed + run).violation
-        if trace is not None:
-            replay(problem.system.block, problem, trace)
-            return Refuted(problem.name, time.monotonic() - started, trace)
-    reason = f"no violation in {runs} random runs of {cycles} cycles"
-    return Unknown(problem.name, time.monotonic() - started, reason)
 
 
 def reload(register: str, build: Callable[[WireVector, Lookup], WireVector]) -> Patch:
@@ -188,78 +150,78 @@ _BARRIER, _INHERITED, _CONSTANT = (
 )  # fmt: skip
 
 ISOLATION_MUTANTS = (
-    IsolationMutant(
+    Mutant(
         "arbiter", "a core's request waits while another core asks, as behind an arbiter", _OBSERVED,
         (driven("core1_request_valid_i", lambda old, look: old & ~look("core0_request_valid_i")),),
     ),
-    IsolationMutant(
+    Mutant(
         "command_waits", "GRANT is refused while tenant 1 is RUNNING", _OBSERVED,
         (reload("check_wrong_core_state", lambda old, look: old | _running(look, 1)),),
     ),
-    IsolationMutant(
+    Mutant(
         "fault_stalls", "level 1 loses a slot when a core of anybody's reports a fault", _OBSERVED,
         (reload("dispatch_valid", _no_fault),),
     ),
-    IsolationMutant(
+    Mutant(
         "answer_to_both", "the data of core 0's answers show on the port of core 1, too", _OBSERVED,
         (reload("core1_response_data", lambda old, look: old | look("core0_response_data'")),),
     ),
-    IsolationMutant(
+    Mutant(
         "taken_is_lost", "a core does not hear that its request is taken while its neighbour gets data", _OBSERVED,
         (reload("core0_request_taken", lambda old, look: old & ~look("core1_response_valid")),),
     ),
-    IsolationMutant(
+    Mutant(
         "grant_waits_for_drain", "GRANT is refused while any core drains", _OTHERS,
         (reload("check_wrong_core_state", lambda old, look: old | _any_core(look, CoreState.DRAINING)),),
     ),
-    IsolationMutant(
+    Mutant(
         "scrub_stalls", "level 1 serves nobody while a core is scrubbed", _OTHERS,
         (reload("dispatch_valid", lambda old, look: old & ~_any_core(look, CoreState.SCRUBBING)),),
     ),
-    IsolationMutant(
+    Mutant(
         "host_goes_first", "a core's request waits while the host asks for memory", _OTHERS,
         (driven("core0_request_valid_i", lambda old, look: old & ~look("host_request_valid")),),
     ),
-    IsolationMutant(
+    Mutant(
         "barrier_waits_for_all", "a barrier waits for all cores that are HELD, whoever holds them", _BARRIER,
         tuple(
             reload(f"tenant{n}_release", lambda old, look: old & look("core0_arrived") & look("core1_arrived"))
             for n in range(2)
         ),
     ),
-    IsolationMutant(
+    Mutant(
         "barrier_on_first", "a barrier completes when the first core arrives", _BARRIER,
         (reload("tenant0_release", lambda old, look: old | (_running(look, 0) & look("core1_arrived"))),),
     ),
-    IsolationMutant(
+    Mutant(
         "release_to_all", "the release of one tenant's barrier reaches all cores", _BARRIER,
         (reload("core1_sync_global", lambda old, look: old | look("tenant0_release")),),
     ),
-    IsolationMutant(
+    Mutant(
         "limit_off_by_one", "the first beat behind the window passes the limit check", _WINDOW,
         (_limit_check(lambda offset, limit: offset <= limit),),
     ),
-    IsolationMutant(
+    Mutant(
         "limit_ignores_high_bits", "the limit check looks at the low bits of an offset only", _WINDOW,
         (_limit_check(lambda offset, limit: offset[:3].zero_extended(len(limit)) < limit),),
     ),
-    IsolationMutant(
+    Mutant(
         "window_over_dirty", "ATTACH is accepted over a window that has not been swept", _WINDOW,
         (reload("check_window_overlaps", lambda old, look: old & ~_dirty(look)),),
     ),
-    IsolationMutant(
+    Mutant(
         "scrub_skips", "the sweep of core 0 visits even addresses only", _INHERITED,
         (reload("core0_scrub_address", lambda old, look: concat(old[1:], Const(0, 1))),),
     ),
-    IsolationMutant(
+    Mutant(
         "scrub_begins_late", "the sweep of core 0 leaves out its first address", _INHERITED,
         (reload("core0_scrub", lambda old, look: old & (look("core0_timer") != 0)),),
     ),
-    IsolationMutant(
+    Mutant(
         "prefetch_not_cleaned", "the sweep of a window does not clean the tenant's prefetch", _INHERITED,
         (_sweep_spares_the_prefetch,),
     ),
-    IsolationMutant(
+    Mutant(
         "context_survives_stop", "the program counter of tenant 0 survives STOP", _INHERITED,
         (
             reload(
@@ -268,15 +230,15 @@ ISOLATION_MUTANTS = (
             ),
         ),
     ),
-    IsolationMutant(
+    Mutant(
         "arrival_survives", "an arrival of core 0 at a barrier is not forgotten when it is taken back", _INHERITED,
         (reload("core0_arrived", lambda old, look: old | (look("core0_arrived") & ~_held(look, 0))),),
     ),
-    IsolationMutant(
+    Mutant(
         "drain_ends_when_quiet", "a drain ends when the channel is idle, with answers still to come", _CONSTANT,
         (reload("core0_state", _drains_when_quiet),),
     ),
-    IsolationMutant(
+    Mutant(
         "start_anywhere", "START takes effect at position 0 of any revolution", _CONSTANT,
         (
             reload(

@@ -53,7 +53,8 @@ class Mutant:
 def hunt(mutant: Mutant, runs: int = 12, cycles: int = 2500, seed: int = 1) -> tuple[Problem, Refuted | Unknown]:
     """Look for a run from reset of the patched netlist that violates the mutant's theorem, and replay it on PyRTL.
 
-    The host behaves as the theorem suggests, or gives commands that ought to be refused, in turn.
+    The host behaves as the theorem suggests; of a theorem about one run it also gives commands that ought to be
+    refused, in turn.
 
     Returns:
         The theorem about the patched netlist (`problem.system.block`), and the verdict.
@@ -64,14 +65,16 @@ def hunt(mutant: Mutant, runs: int = 12, cycles: int = 2500, seed: int = 1) -> t
     started = time.monotonic()
     block = mutated(shell_block(MUTANT_POOL), *mutant.patches)
     problem = theorem(mutant.theorem).problem(MUTANT_POOL, block, over_approximate=False)
-    careless = replace(problem, stimulus=host_and_programs(MUTANT_POOL, problem.system))
+    hosts = {"busy": problem}
+    if problem.copies == 1:
+        hosts["careless"] = replace(problem, stimulus=host_and_programs(MUTANT_POOL, problem.system))
     for run in range(runs):
-        for tried in (problem, careless) if problem.copies == 1 else (problem,):
+        for tried in hosts.values():
             trace = explore(tried, 1, cycles, seed + run, keep_samples=False).violation
             if trace is not None:
                 replay(problem.system.block, problem, trace)
                 return problem, Refuted(problem.name, time.monotonic() - started, trace)
-    reason = f"no violation in {runs} random runs of {cycles} cycles, of a host that is busy or careless"
+    reason = f"no violation in {runs} random runs of {cycles} cycles, of a host that is {' or '.join(hosts)}"
     return problem, Unknown(problem.name, time.monotonic() - started, reason)
 
 

@@ -16,12 +16,12 @@ from collections.abc import Callable
 from pyrtl import Const, Register, WireVector, select
 
 from formal.algebra import Term
-from formal.ghosts import arbitrary, named, of_tenant, watched_tenant
+from formal.ghosts import arbitrary, of_tenant, watched_tenant
 from formal.monitor import Lookup
 from formal.shell import Sight, age_of_answer
 from isa.configuration import PoolConfig
 from isa.registers import Command, Result
-from rtl.sizes import Sizes
+from rtl.sizes import Sizes, named
 
 _PARTS = ("program_counter", "next_request", "next_arrival", "epoch", "progress", "attachment", "base", "limit")
 

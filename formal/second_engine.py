@@ -74,7 +74,10 @@ class SecondOpinion:
 
 
 class Graph:
-    """An and-inverter graph in ASCII AIGER, without latches. Literals are AIGER's: twice the node, plus 1 inverted."""
+    """An and-inverter graph in ASCII AIGER, without latches. Literals are AIGER's: twice the node, plus 1 inverted.
+
+    Gates come after what they depend on, and after all inputs, as in the files of yosys.
+    """
 
     def __init__(self, text: str) -> None:
         lines = text.splitlines()
@@ -87,8 +90,14 @@ class Graph:
         first += int(inputs)
         driven = [int(line) for line in lines[first : first + int(outputs)]]
         first += int(outputs)
-        rows = (line.split() for line in lines[first : first + int(gates)])
-        self.gates = {int(out) // 2: (int(a), int(b)) for out, a, b in rows}
+        self.gates: dict[int, tuple[int, int]] = {}
+        last = max(literals, default=0) // 2
+        for line in lines[first : first + int(gates)]:
+            out, a, b = (int(literal) for literal in line.split())
+            if out & 1 or out // 2 <= last or max(a, b) >= out:
+                raise SecondEngineError(f"a gate that does not come after its operands: {line}")
+            last = out // 2
+            self.gates[last] = (a, b)
         self.inputs: dict[str, int] = {}
         self.outputs: dict[str, list[int]] = {}
         bits: dict[str, dict[int, int]] = {}
@@ -105,44 +114,20 @@ class Graph:
                 bits.setdefault(name, {})[bit] = driven[place]
         self.outputs = {name: [found[bit] for bit in range(len(found))] for name, found in bits.items()}
 
-    def ordered(self) -> list[int]:
-        """All gates, those they depend on first."""
-        done: set[int] = set()
-        order: list[int] = []
-        for gate in self.gates:
-            pending = [gate]
-            while pending:
-                node = pending[-1]
-                missing = [
-                    literal // 2
-                    for literal in self.gates.get(node, ())
-                    if literal // 2 in self.gates and literal // 2 not in done
-                ]
-                if node in done or not missing:
-                    if node not in done:
-                        done.add(node)
-                        order.append(node)
-                    pending.pop()
-                else:
-                    pending += missing
-        return order
-
-    def supports(self, order: Sequence[int]) -> dict[int, int]:
+    def supports(self) -> dict[int, int]:
         """For each node a bit set of the words among the inputs that it depends on."""
         words: dict[str, int] = {}
         found: dict[int, int] = {}
         for name, node in self.inputs.items():
             found[node] = 1 << words.setdefault(name.rpartition("[")[0], len(words))
-        for node in order:
-            a, b = self.gates[node]
+        for node, (a, b) in self.gates.items():
             found[node] = found.get(a // 2, 0) | found.get(b // 2, 0)
         return found
 
-    def evaluated(self, order: Sequence[int], inputs: Mapping[int, bool]) -> dict[int, bool]:
+    def evaluated(self, inputs: Mapping[int, bool]) -> dict[int, bool]:
         """The value of every gate; inputs that are not given are 0."""
         values = {0: False, **inputs}
-        for node in order:
-            a, b = self.gates[node]
+        for node, (a, b) in self.gates.items():
             values[node] = values.get(a // 2, False) != bool(a & 1) and values.get(b // 2, False) != bool(b & 1)
         return values
 
@@ -262,8 +247,7 @@ class _Cycle:
 
     def __init__(self, graph: Graph) -> None:
         self._graph, self._known = graph, _assumed(graph)
-        self._order = graph.ordered()
-        self._supports = graph.supports(self._order)
+        self._supports = graph.supports()
         self._after: dict[int, int] = {}  # node of an input -> literal of its next value
         for name, literals in graph.outputs.items():
             if name.startswith("next"):
@@ -324,7 +308,7 @@ class _Cycle:
         for node in self._graph.inputs.values():
             number = now.literal(2 * node)
             inputs[node] = number <= len(model) and model[number - 1] > 0
-        values = self._graph.evaluated(self._order, inputs)
+        values = self._graph.evaluated(inputs)
         return [literal for literal in self._known if values.get(literal // 2, False) == bool(literal & 1)]
 
 

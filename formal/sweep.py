@@ -14,7 +14,6 @@ from pyrtl import Const, Register, WireVector, select
 
 from formal.accesses import sweep_in_flight
 from formal.algebra import Term
-from formal.ghosts import named
 from formal.lemmas import ATTACHED, STAGES, make, pending
 from formal.monitor import Lookup
 from formal.problem import Candidate
@@ -22,7 +21,7 @@ from formal.shell import Sight, age_of_answer
 from isa.configuration import PoolConfig
 from isa.registers import Command
 from rtl.channels import Kind
-from rtl.sizes import Sizes
+from rtl.sizes import Sizes, named
 from rtl.windows import Attachment
 
 

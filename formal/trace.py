@@ -11,7 +11,7 @@ import pyrtl
 from rich.table import Table
 
 from formal.problem import Claim, Inputs, Problem, View
-from formal.transition import State
+from formal.transition import State, TransitionSystem
 
 _UNNAMED = re.compile(r"(tmp|const_)\d+|const_.*")
 
@@ -142,13 +142,7 @@ def table(
         pattern = re.compile(signals)
         names = [name for name in names if pattern.search(name)]
     elif signals is None:
-        cone = 0
-        for name in read:
-            cone |= system.support(name)
-        for name in system.support_names(cone):
-            if name not in system.inputs:
-                cone |= system.next_support(name)
-        relevant = set(system.support_names(cone))
+        relevant = set(cone(system, read))
         names = [name for name in names if name in relevant]
     names = [name for name in names if is_named(name) and name not in read]
     shown = Table(title=title(trace), title_justify="left", row_styles=["", "dim"])
@@ -161,6 +155,17 @@ def table(
                 shown.add_row(name, *cells)
         shown.add_section()
     return shown
+
+
+def cone(system: TransitionSystem, read: Iterable[str]) -> list[str]:
+    """Registers, memories and inputs that these wires depend on within two clock edges."""
+    support = 0
+    for name in read:
+        support |= system.support(name)
+    for name in system.support_names(support):
+        if name not in system.inputs:
+            support |= system.next_support(name)
+    return list(system.support_names(support))
 
 
 def title(trace: Trace) -> str:

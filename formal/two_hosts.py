@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from formal.busy_host import Wish, busy_host, idle_port, is_busy, next_write, wishes
+from formal.lemmas import ATTACHED
 from formal.problem import Inputs, Stimulus
 from formal.shell import age_of_answer
 from formal.transition import State, TransitionSystem
@@ -21,7 +22,6 @@ from rtl.windows import Attachment
 _IDLE = (0.5, 0.97)
 """How often the host of a run does nothing where it could serve another tenant."""
 _AT_RANDOM = 0.02
-_ATTACHED = (Attachment.STOPPED, Attachment.ACTIVE)
 
 
 def two_hosts(config: PoolConfig, system: TransitionSystem) -> Stimulus:
@@ -136,7 +136,7 @@ def _is_acceptable(config: PoolConfig, state: State, wish: Wish) -> bool:
         return attachment == Attachment.DETACHED and not overlaps
     if command == Command.GRANT:
         is_free = state[f"core{core}_state"] == CoreState.FREE
-        return bool(attachment in _ATTACHED and is_free and arguments[Register.ARGUMENT_VIRTUAL] not in used)
+        return bool(attachment in ATTACHED and is_free and arguments[Register.ARGUMENT_VIRTUAL] not in used)
     if command in (Command.STOP, Command.DETACH):
-        return not used and attachment in (_ATTACHED if command == Command.STOP else (Attachment.STOPPED,))
-    return attachment in _ATTACHED
+        return not used and attachment in (ATTACHED if command == Command.STOP else (Attachment.STOPPED,))
+    return attachment in ATTACHED

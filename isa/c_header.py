@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any
 
 from isa import registers
 from isa.configuration import PoolConfig
@@ -36,8 +34,9 @@ def c_header(config: PoolConfig) -> str:
         "EXPECTED_IDENTIFICATION": registers.IDENTIFICATION,
     }  # fmt: skip
     offsets = {
-        entry.register.name: (REGISTER_BYTES * entry.register, entry.meaning) for entry in registers.REGISTERS
-    } | {which.name: (REGISTER_BYTES * which, meaning) for which, _, meaning in registers.AXI_REGISTERS}
+        entry.register.name: (REGISTER_BYTES * entry.register, entry.meaning)
+        for entry in (*registers.REGISTERS, *registers.AXI_REGISTERS)
+    }
     lines = [
         f"/* Tenure, pool \"{_printable(config.name)}\": written by `tenure export`. Do not edit. */",
         "#ifndef TENURE_H", "#define TENURE_H", "", "#include <stdint.h>", "",
@@ -46,16 +45,13 @@ def c_header(config: PoolConfig) -> str:
         "/* Byte offsets of the registers. */",
         *(f"#define TENURE_{name} {offset:#x}u /* {meaning} */" for name, (offset, meaning) in offsets.items()),
     ]  # fmt: skip
-    chapters: tuple[tuple[str, type[IntEnum], Mapping[Any, str]], ...] = (
-        ("COMMAND", registers.Command, registers.COMMAND_MEANINGS),
-        ("RESULT", registers.Result, registers.RESULT_MEANINGS),
-        ("TENANT", registers.TenantState, registers.TENANT_STATE_MEANINGS),
-        ("CORE", registers.CoreState, registers.CORE_STATE_MEANINGS),
-        ("FAULT", registers.Fault, registers.FAULT_MEANINGS),
-        ("STATUS", registers.AxiStatus, registers.AXI_STATUS_MEANINGS),
-        ("INTERRUPT", registers.AxiInterrupt, registers.AXI_INTERRUPT_MEANINGS),
-    )
-    for prefix, enumeration, meanings in chapters:
+    chapters: dict[str, type[IntEnum]] = {
+        "COMMAND": registers.Command, "RESULT": registers.Result, "TENANT": registers.TenantState,
+        "CORE": registers.CoreState, "FAULT": registers.Fault, "STATUS": registers.AxiStatus,
+        "INTERRUPT": registers.AxiInterrupt,
+    }  # fmt: skip
+    for prefix, enumeration in chapters.items():
+        meanings = registers.MEANINGS[enumeration]
         lines += ["", f"/* {(enumeration.__doc__ or prefix).splitlines()[0]} */"]
         lines += [
             f"#define TENURE_{prefix}_{member.name} {int(member)}u /* {meanings[member]} */" for member in enumeration

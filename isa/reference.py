@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
 from isa import instructions, registers
 from isa.fields import FieldLayout
@@ -58,10 +57,19 @@ def register_page() -> str:
         registers.Access.WRITE: "write",
         registers.Access.READ_WRITE: "read, write",
     }
-    rows = (
-        (str(int(entry.register)), f"`{entry.register.name}`", access[entry.access], entry.meaning)
-        for entry in registers.REGISTERS
-    )
+
+    def table(described: Iterable[registers.RegisterDescription]) -> str:
+        rows = (
+            (str(int(entry.register)), f"`{entry.register.name}`", access[entry.access], entry.meaning)
+            for entry in described
+        )
+        return markdown_table(("address", "register", "host may", "meaning"), rows)
+
+    def values(enumeration: type[IntEnum], kind: str) -> str:
+        meanings = registers.MEANINGS[enumeration]
+        members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
+        return markdown_table(("value", kind, "meaning"), members)
+
     parts = [
         _GENERATED,
         "# Control registers",
@@ -69,37 +77,25 @@ def register_page() -> str:
         f"An address has {registers.CONTROL_ADDRESS_BITS} bits, a register has {registers.CONTROL_DATA_BITS}. "
         f"IDENTIFICATION reads {registers.IDENTIFICATION:#010x}. "
         f"COMMAND_CYCLES is {registers.COMMAND_CYCLES}.",
-        markdown_table(("address", "register", "host may", "meaning"), rows),
+        table(registers.REGISTERS),
     ]
-    chapters: tuple[tuple[str, type[IntEnum], Mapping[Any, str]], ...] = (
-        ("Commands", registers.Command, registers.COMMAND_MEANINGS),
-        ("Results", registers.Result, registers.RESULT_MEANINGS),
-        ("States of a tenant", registers.TenantState, registers.TENANT_STATE_MEANINGS),
-        ("States of a core", registers.CoreState, registers.CORE_STATE_MEANINGS),
-        ("Faults", registers.Fault, registers.FAULT_MEANINGS),
-    )
-    for title, enumeration, meanings in chapters:
-        members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
-        parts += [f"## {title}", *paragraphs(enumeration), markdown_table(("value", "name", "meaning"), members)]
-    rows = (
-        (str(int(register)), f"`{register.name}`", access[allowed], meaning)
-        for register, allowed, meaning in registers.AXI_REGISTERS
-    )
+    chapters: dict[str, type[IntEnum]] = {
+        "Commands": registers.Command, "Results": registers.Result, "States of a tenant": registers.TenantState,
+        "States of a core": registers.CoreState, "Faults": registers.Fault,
+    }  # fmt: skip
+    for title, enumeration in chapters.items():
+        parts += [f"## {title}", *paragraphs(enumeration), values(enumeration, "name")]
     parts += [
         "## Behind AXI",
         *paragraphs(registers.AxiRegister),
         f"On the AXI4-Lite port an address is a byte address: four times the number here. PATIENCE is "
         f"{registers.AXI_PATIENCE} after reset. COMMAND_RESULT reads {registers.AXI_CORE_IN_QUARANTINE} when a core in "
         "quarantine was to be granted.",
-        markdown_table(("address", "register", "host may", "meaning"), rows),
+        table(registers.AXI_REGISTERS),
     ]
-    bits: tuple[tuple[str, type[IntEnum], Mapping[Any, str]], ...] = (
-        ("STATUS", registers.AxiStatus, registers.AXI_STATUS_MEANINGS),
-        ("INTERRUPTS", registers.AxiInterrupt, registers.AXI_INTERRUPT_MEANINGS),
-    )
-    for title, enumeration, meanings in bits:
-        members = ((str(int(member)), f"`{member.name}`", meanings[member]) for member in enumeration)
-        parts += [f"### {title}", markdown_table(("value", "bit", "meaning"), members)]
+    bits: dict[str, type[IntEnum]] = {"STATUS": registers.AxiStatus, "INTERRUPTS": registers.AxiInterrupt}
+    for title, enumeration in bits.items():
+        parts += [f"### {title}", values(enumeration, "bit")]
     return "\n\n".join(parts) + "\n"
 
 

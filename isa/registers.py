@@ -7,8 +7,10 @@ ARGUMENT_TENANT or ARGUMENT_CORE names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 CONTROL_ADDRESS_BITS = 5
 CONTROL_DATA_BITS = 32
@@ -44,6 +46,22 @@ class Register(IntEnum):
     CORE_VIRTUAL = 26
 
 
+class AxiRegister(IntEnum):
+    """Addresses of the registers that the AXI adapter adds to those of the pool.
+
+    They answer in every state, even when the pool's clock is stopped for good.
+    """
+
+    STATUS = 32
+    RESET = 33
+    LATE = 34
+    PATIENCE = 35
+    QUARANTINE = 36
+    ENDED = 37
+    INTERRUPT_ENABLE = 38
+    INTERRUPTS = 39
+
+
 class Access(IntEnum):
     """How the host may use a register."""
 
@@ -56,7 +74,7 @@ class Access(IntEnum):
 class RegisterDescription:
     """One control register: who may touch it and what it holds."""
 
-    register: Register
+    register: Register | AxiRegister
     access: Access
     meaning: str
 
@@ -87,50 +105,42 @@ REGISTERS: tuple[RegisterDescription, ...] = (
 """Every control register, in the order of its address."""
 
 
-class AxiRegister(IntEnum):
-    """Addresses of the registers that the AXI adapter adds to those of the pool.
-
-    They answer in every state, even when the pool's clock is stopped for good.
-    """
-
-    STATUS = 32
-    RESET = 33
-    LATE = 34
-    PATIENCE = 35
-    QUARANTINE = 36
-    ENDED = 37
-    INTERRUPT_ENABLE = 38
-    INTERRUPTS = 39
-
-
 AXI_ADDRESS_BITS = 8
 """Byte address on the AXI4-Lite port: four times a register's address."""
 AXI_PATIENCE = 1 << 20
 """Value of PATIENCE after reset."""
 
-AXI_REGISTERS: tuple[tuple[AxiRegister, Access, str], ...] = (
-    (AxiRegister.STATUS, Access.READ, "a set of AxiStatus bits"),
-    (AxiRegister.RESET, Access.WRITE, "any value: once all memory accesses are answered, the whole pool is reset"),
-    (
+AXI_REGISTERS: tuple[RegisterDescription, ...] = (
+    RegisterDescription(AxiRegister.STATUS, Access.READ, "a set of AxiStatus bits"),
+    RegisterDescription(
+        AxiRegister.RESET, Access.WRITE, "any value: once all memory accesses are answered, the whole pool is reset"
+    ),
+    RegisterDescription(
         AxiRegister.LATE,
         Access.READ,
         "clock cycles that the pool has waited for late beats since reset; stops at the top",
     ),
-    (AxiRegister.PATIENCE, Access.READ_WRITE, "clock cycles after which a late beat is given up, and the pool halts"),
-    (
+    RegisterDescription(
+        AxiRegister.PATIENCE, Access.READ_WRITE, "clock cycles after which a late beat is given up, and the pool halts"
+    ),
+    RegisterDescription(
         AxiRegister.QUARANTINE,
         Access.READ_WRITE,
         "bit c: memory answered an access of core c with an error; GRANT is refused; write 1 to clear",
     ),
-    (
+    RegisterDescription(
         AxiRegister.ENDED,
         Access.READ_WRITE,
         "bit n: tenant n has become DONE, FAULTED or PAUSED; write 1 to clear",
     ),
-    (AxiRegister.INTERRUPT_ENABLE, Access.READ_WRITE, "bits of INTERRUPTS that raise the interrupt line"),
-    (AxiRegister.INTERRUPTS, Access.READ, "a set of AxiInterrupt bits, which show as long as their causes do"),
+    RegisterDescription(
+        AxiRegister.INTERRUPT_ENABLE, Access.READ_WRITE, "bits of INTERRUPTS that raise the interrupt line"
+    ),
+    RegisterDescription(
+        AxiRegister.INTERRUPTS, Access.READ, "a set of AxiInterrupt bits, which show as long as their causes do"
+    ),
 )
-"""Every register of the AXI adapter, in the order of its address: who may touch it, and what it holds."""
+"""Every register of the AXI adapter, in the order of its address."""
 
 
 class AxiStatus(IntEnum):
@@ -292,3 +302,15 @@ FAULT_MEANINGS: dict[Fault, str] = {
     Fault.BUFFER_OVERRUN: "an index beyond the end of a buffer of the core",
     Fault.TOKEN_OVERFLOW: "a token was given that could not be counted, or sync_global came with one pending",
 }
+
+
+MEANINGS: dict[type[IntEnum], Mapping[Any, str]] = {
+    Command: COMMAND_MEANINGS,
+    Result: RESULT_MEANINGS,
+    TenantState: TENANT_STATE_MEANINGS,
+    CoreState: CORE_STATE_MEANINGS,
+    Fault: FAULT_MEANINGS,
+    AxiStatus: AXI_STATUS_MEANINGS,
+    AxiInterrupt: AXI_INTERRUPT_MEANINGS,
+}
+"""What each value (or, of AxiStatus and AxiInterrupt, each bit) of an enumeration says."""

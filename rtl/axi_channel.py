@@ -24,8 +24,8 @@ import pyrtl
 from pyrtl import WireVector, select
 
 from isa.configuration import PoolConfig
-from rtl.fifo import in_flight, named, power_of_two, queue, shifted
-from rtl.sizes import Sizes, gated, register
+from rtl.fifo import in_flight, power_of_two, queue, shifted
+from rtl.sizes import Sizes, gated, named, register
 
 RESPONSE_BITS = 2
 """RRESP and BRESP: 0 is OKAY, everything else an error here."""
@@ -79,7 +79,7 @@ def axi_channel(sizes: AxiChannelSizes, ports: Mapping[str, WireVector]) -> dict
     asks = ports["enable"] & ports["request_valid"]
     pop = WireVector(1, "request_goes")
     requests = queue("requests", sum(map(len, request)), sizes.latency, asks, pyrtl.concat(*request), pop)
-    data, address, strobe, write = _parts(requests.head, sizes.data_bits, sizes.address_bits, sizes.strobe_bits, 1)
+    write, strobe, address, data = pyrtl.chop(requests.head, *map(len, request))
 
     ar_valid, aw_valid, w_valid = (register(f"{name}_valid", 1) for name in ("ar", "aw", "w"))
     ar_is_free, aw_is_free, w_is_free = (
@@ -129,12 +129,3 @@ def axi_channel(sizes: AxiChannelSizes, ports: Mapping[str, WireVector]) -> dict
     outputs["is_error"] = (read_due & answers.head[-1]) | (write_due & acknowledgements.head)
     outputs["is_idle"] = ~(ar_valid | aw_valid | w_valid | reads.is_any | writes.is_any)
     return outputs
-
-
-def _parts(word: WireVector, *bits: int) -> list[WireVector]:
-    """Fields of a word, least significant first."""
-    parts, at = [], 0
-    for width in bits:
-        parts.append(word[at : at + width])
-        at += width
-    return parts

@@ -245,6 +245,5 @@ class _Access:
 
 def _words(access: Access) -> list[int]:
     """Addresses of all registers that the host may use in this way."""
-    registers = [(int(entry.register), entry.access) for entry in REGISTERS]
-    registers += [(int(which), allowed) for which, allowed, _ in AXI_REGISTERS]
-    return [word for word, allowed in registers if allowed in (access, Access.READ_WRITE)]
+    described = (*REGISTERS, *AXI_REGISTERS)
+    return [int(entry.register) for entry in described if entry.access in (access, Access.READ_WRITE)]

@@ -7,19 +7,12 @@ from dataclasses import dataclass
 import pyrtl
 from pyrtl import MemBlock, Register, WireVector, select
 
-from rtl.sizes import any_of, register
+from rtl.sizes import any_of, named, register
 
 
 def power_of_two(count: int) -> int:
     """The smallest power of two that is at least `count`, and at least 2."""
     return max(2, 1 << (count - 1).bit_length())
-
-
-def named(name: str, wire: WireVector) -> WireVector:
-    """The same value on a wire that the proofs can name."""
-    result = WireVector(len(wire), name)
-    result <<= wire
-    return result
 
 
 @dataclass(frozen=True)

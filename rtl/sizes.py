@@ -123,6 +123,13 @@ def output(name: str, wire: WireVector) -> None:
     port <<= wire
 
 
+def named(name: str, wire: WireVector) -> WireVector:
+    """A wire that shows `wire` under a name that claims and traces can use."""
+    shown = WireVector(len(wire), name)
+    shown <<= wire
+    return shown
+
+
 def any_of(wires: Sequence[WireVector]) -> WireVector:
     """Bitwise or of one or more wires of equal width."""
     return reduce(or_, wires)

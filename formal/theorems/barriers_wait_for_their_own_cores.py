@@ -24,7 +24,6 @@ from pyrtl import Const, Register
 
 from formal.algebra import Term
 from formal.busy_host import busy_host
-from formal.ghosts import named
 from formal.lemmas import command_lemmas, make, pending, window_lemmas
 from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
@@ -32,7 +31,7 @@ from formal.shell import Sight, seen
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
 from isa.registers import Command, CoreState, TenantState
-from rtl.sizes import all_of, any_of
+from rtl.sizes import all_of, any_of, named
 from rtl.tenants import BARRIER_BITS
 from rtl.windows import Attachment
 

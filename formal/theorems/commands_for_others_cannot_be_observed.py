@@ -28,7 +28,7 @@ re-assignment of cores. Unbounded in time.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import pyrtl
@@ -47,7 +47,7 @@ from formal.relations import (
     relate,
 )
 from formal.shell import Sight, age_of_answer
-from formal.sweep import watch_sweep
+from formal.sweep import is_attached, watch_sweep
 from formal.theorems import neighbours_cannot_be_observed as with_equal_commands
 from formal.theorems import nothing_is_inherited
 from formal.transition import TransitionSystem
@@ -55,7 +55,6 @@ from formal.two_hosts import two_hosts
 from isa.configuration import PoolConfig
 from isa.registers import Command, CoreState, Register, Result
 from rtl.sizes import Sizes
-from rtl.windows import Attachment
 
 ASSUMPTIONS = (
     "The host acts on A alike: accepted commands about A take effect in the same cycles, with the same arguments.",
@@ -129,6 +128,11 @@ def _acts_alike(p: Pair) -> Term:
     same = [p.same(f"{PREFIX}command")]
     for which, arguments in _USED.items():
         same.append(p.left.implies(command == int(which), p.left.all(*(p.same(PREFIX + each) for each in arguments))))
+    return _alike(p, left, right, same)
+
+
+def _alike(p: Pair, left: Term, right: Term, same: Iterable[Term]) -> Term:
+    """What is so in the left run is so in the right one and the reverse, and then all of `same` holds."""
     return p.left.all(p.left.implies(right, left), p.left.implies(left, p.left.all(right, *same)))
 
 
@@ -137,7 +141,7 @@ def _acts_alike(p: Pair) -> Term:
 
 def _properties(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]:
     for name, claim in _reference_claims(config, system):
-        yield Claim(f"{name} is that of the automaton", in_each(config, claim), "reference")
+        yield Claim(f"{name} is that of the automaton", _in_each(config, claim), "reference")
     for core in range(config.cores):
         yield Claim(f"core{core} is A's in both runs", compared(config, _is_alike(core)), f"core{core}")
     for tenant in range(config.tenants):
@@ -147,7 +151,7 @@ def _properties(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]
     yield Claim("the host reads the same about A", compared(config, _host_reads_the_same), "host")
 
 
-def in_each(config: PoolConfig, claim: Callable[[Sight], Term]) -> Callable[..., Term]:
+def _in_each(config: PoolConfig, claim: Callable[[Sight], Term]) -> Callable[..., Term]:
     """A claim about one run, of both runs."""
     return compared(config, lambda p: p.left.all(claim(p.left), claim(p.right)))
 
@@ -169,17 +173,7 @@ def _is_in(stage: str, cycles: int) -> Callable[[Sight], Term]:
     return lambda s: s.any(s.all(s[flag] == 1, s[BUSY] == cycles), s.all(s[flag] == 0, s.no(s[BUSY] == cycles)))
 
 
-def _judged_alike(s: Sight) -> Term:
-    """The first of the design's checks that applies is what the automaton found."""
-    claims, none_before = [], s.all()
-    for check in CHECKS_IN_ORDER:
-        applies = s[f"check_{check.name.lower()}"] == 1
-        claims.append(s.implies(s.all(none_before, applies), s[JUDGED] == int(check)))
-        none_before = s.all(none_before, s.no(applies))
-    return s.all(*claims, s.implies(none_before, s.one_of(s[JUDGED], (Result.ACCEPTED,))))
-
-
-CHECKS_IN_ORDER = (
+_CHECKS_IN_ORDER = (
     Result.UNKNOWN_COMMAND,
     Result.NO_SUCH_TENANT,
     Result.NO_SUCH_CORE,
@@ -193,6 +187,16 @@ CHECKS_IN_ORDER = (
 )
 
 
+def _judged_alike(s: Sight) -> Term:
+    """The first of the design's checks that applies is what the automaton found."""
+    claims, none_before = [], s.all()
+    for check in _CHECKS_IN_ORDER:
+        applies = s[f"check_{check.name.lower()}"] == 1
+        claims.append(s.implies(s.all(none_before, applies), s[JUDGED] == int(check)))
+        none_before = s.all(none_before, s.no(applies))
+    return s.all(*claims, s.implies(none_before, s.one_of(s[JUDGED], (Result.ACCEPTED,))))
+
+
 def _is_as(p: Pair, s: Sight, core: int) -> Term:
     """In one run, the core is A's: HELD, DRAINING or SCRUBBING."""
     return s.all(s.no(s.core(core, "state") == int(CoreState.FREE)), s.owned_by(core, p.observer))
@@ -203,19 +207,16 @@ def _is_alike(core: int) -> Callable[[Pair], Term]:
         left, right = _is_as(p, p.left, core), _is_as(p, p.right, core)
         parts = ("state", "virtual", "timer", "scrub", "scrub_address")
         same = [p.same(f"core{core}_{part}") for part in parts]
-        return p.left.all(p.left.implies(right, left), p.left.implies(left, p.left.all(right, *same)))
+        return _alike(p, left, right, same)
 
     return claim
 
 
 def _attached_alike(tenant: int) -> Callable[[Pair], Term]:
     def claim(p: Pair) -> Term:
-        left, right = (
-            s.one_of(s.tenant(tenant, "attachment"), (Attachment.STOPPED, Attachment.ACTIVE)) for s in (p.left, p.right)
-        )
+        left, right = (is_attached(s, tenant) for s in (p.left, p.right))
         same = [p.same(f"tenant{tenant}_{part}") for part in ("attachment", "base", "limit")]
-        alike = p.left.all(p.left.implies(right, left), p.left.implies(left, p.left.all(right, *same)))
-        return p.left.implies(p.is_observer(tenant), alike)
+        return p.left.implies(p.is_observer(tenant), _alike(p, left, right, same))
 
     return claim
 
@@ -223,12 +224,7 @@ def _attached_alike(tenant: int) -> Callable[[Pair], Term]:
 def _host_reads_the_same(p: Pair) -> Term:
     """With A in ARGUMENT_TENANT and attached, asked for the same register of the tenant."""
     about = [s.logic.equal(s["argument_tenant"], p.observer) for s in (p.left, p.right)]
-    attached = [
-        p.left.all(
-            p.is_observer(n), p.left.one_of(p.left.tenant(n, "attachment"), (Attachment.STOPPED, Attachment.ACTIVE))
-        )
-        for n in range(p.left.config.tenants)
-    ]
+    attached = [p.left.all(p.is_observer(n), is_attached(p.left, n)) for n in range(p.left.config.tenants)]
     of_tenant = p.left.one_of(p.left["control_address"], [each for each in Register if each.name.startswith("TENANT_")])
     asked = p.left.all(*about, of_tenant, p.same("control_address"), p.left.any(*attached))
     return p.left.implies(asked, p.left.next("control_answer") == p.right.next("control_answer"))

@@ -27,7 +27,7 @@ from pyrtl import Const, Register, WireVector, concat
 
 from formal.algebra import Term
 from formal.busy_host import busy_host
-from formal.ghosts import named, of_tenant, owned_slot, watched_tenant
+from formal.ghosts import of_tenant, owned_slot, watched_tenant
 from formal.lemmas import (
     command_lemmas,
     core_lemmas,
@@ -47,7 +47,7 @@ from formal.sweep import is_swept, prefetch_entries, prefetch_lemma, sweep_progr
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
 from isa.registers import CoreState
-from rtl.sizes import Sizes
+from rtl.sizes import Sizes, named
 from rtl.windows import Attachment
 
 ASSUMPTIONS: tuple[str, ...] = ()

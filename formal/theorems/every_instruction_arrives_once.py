@@ -27,7 +27,7 @@ import pyrtl
 from pyrtl import Const, Register, WireVector, select
 
 from formal.algebra import Term
-from formal.ghosts import arbitrary, named
+from formal.ghosts import arbitrary
 from formal.lemmas import (
     command_lemmas,
     core_lemmas,
@@ -49,7 +49,7 @@ from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTIONS, OPCODE_BITS, WORD_BITS, Call, CoreInstruction, Engine, Instruction, Return
 from isa.registers import Command, CoreState, TenantState
 from rtl.dispatcher import ENGINES
-from rtl.sizes import Sizes
+from rtl.sizes import Sizes, named
 
 ASSUMPTIONS: tuple[str, ...] = ()
 _PORTS = (

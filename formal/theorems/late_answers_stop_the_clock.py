@@ -33,7 +33,8 @@ from formal.algebra import Term, Z3Algebra
 from formal.pipeline import holds, satisfiable
 from formal.transition import Evaluation, NextState, TransitionSystem
 from isa.configuration import PoolConfig
-from rtl.axi_channel import AxiChannelSizes, axi_channel
+from rtl.axi_export import axi_modules
+from rtl.export import block_of
 
 ASSUMPTIONS: tuple[str, ...] = (
     "The memory behind a channel keeps the rules of AXI: it answers each access once, those of one ID in their order; "
@@ -53,14 +54,8 @@ def check(config: PoolConfig, part: str) -> list[str]:
 
 
 def adapter(config: PoolConfig) -> pyrtl.Block:
-    """The netlist of the adapter of one of the pool's channels."""
-    sizes, block = AxiChannelSizes.of(config), pyrtl.Block()
-    with pyrtl.set_working_block(block):
-        outputs = axi_channel(sizes, {name: pyrtl.Input(bits, name) for name, bits in sizes.inputs.items()})
-        for name, wire in outputs.items():
-            port = pyrtl.Output(len(wire), name)
-            port <<= wire
-    return block
+    """The netlist of the adapter of one of the pool's channels, as it is exported."""
+    return block_of(axi_modules(config)["axi_channel"])
 
 
 def contradictions(block: pyrtl.Block, part: str) -> list[str]:

