@@ -41,7 +41,7 @@ POOLS = [MINI, *([NAMED_POOLS["tiny"], NAMED_POOLS["small"], STREAM] if LONG els
 @pytest.mark.parametrize("theorem", THEOREMS, ids=lambda theorem: theorem.__name__.rpartition(".")[2])
 def test_the_theorem_holds(theorem: ModuleType, config: PoolConfig) -> None:
     if theorem is commands_for_others_cannot_be_observed and not LONG:
-        pytest.skip("takes a minute, which `tenure prove` takes at `small`; TENURE_LONG=1 takes it here")
+        pytest.skip("two minutes here: .ci/run proves it at `small` with all others; TENURE_LONG=1")
     demand_proof(prove(theorem.problem(config, shell_block(config)), effort=long_enough(config)))
 
 
