@@ -34,7 +34,7 @@ from scripts.benches.page import note
 from scripts.commands.reporting import fraction_progress
 
 DEFAULT_NETWORKS = ("vgg16",)
-RTL_CYCLES = 1_000_000
+RTL_CYCLES = 3_000_000
 ALONE_ON_RTL = ("50/25/25", "75/25", HOSTILE_SPLIT)
 """Splits whose first tenant runs alone on the RTL, too; in split 100 it is alone anyway."""
 

@@ -34,6 +34,7 @@ th, td { border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transpare
 th { position: sticky; top: 0; background: Canvas; vertical-align: bottom; }
 td { text-align: right; white-space: nowrap; }
 td:first-child, th:first-child, td.text, th.text { text-align: left; }
+td.text { white-space: normal; min-width: 8rem; }
 tbody tr:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
 """
 
