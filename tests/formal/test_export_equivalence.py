@@ -111,11 +111,26 @@ def test_a_second_driver_is_refused_by_more_than_yosys(
         check_changed(what, tiny, tmp_path, blocks)
 
 
+def observed(block: pyrtl.Block) -> list[pyrtl.LogicNet]:
+    """The nets that a register, a memory or an output depends on, one step or many back."""
+    drivers, _ = block.net_connections()
+    waiting = [net for net in block.logic if net.op in "r@"]
+    waiting += [drivers[wire] for wire in block.wirevector_subset(pyrtl.Output)]
+    found = {net: None for net in waiting}
+    while waiting:
+        for wire in waiting.pop().args:
+            if (net := drivers.get(wire)) is not None and net not in found:
+                found[net] = None
+                waiting.append(net)
+    return list(found)
+
+
 def test_a_flat_netlist_that_is_not_its_parts_is_refused(blocks: dict[str, pyrtl.Block]) -> None:
     config = NAMED_POOLS["tiny"]
     flat, shell, one = blocks["flat"], blocks["shell"], blocks["core"]
     assert check_composition(config, flat, shell, one) > 1000
-    changed = next(net for net in flat if net.op == "+" and net.dests[0].name.startswith("core1/"))
+    # An adder that something depends on: the core has three whose sum nobody uses, and changing those changes nothing.
+    changed = next(net for net in observed(flat) if net.op == "+" and net.dests[0].name.startswith("core1/"))
     flat.logic.remove(changed)
     flat.add_net(changed._replace(op="-"))
     with pytest.raises(NotEquivalentError, match="core1/"):
