@@ -16,8 +16,6 @@ equal: the sweeps after reset make them so.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,18 +33,12 @@ from formal.netlist_json import (
     read_registers,
     verilog_name,
 )
+from formal.yosys import YosysError, run_yosys
 from isa.configuration import PoolConfig
 from rtl.core_ports import core_ports
 from rtl.export import block_of, core_module
 from rtl.pool import CoreBuilder, core_stub, pool
 
-_YOSYS = """
-import sys
-import pyosys.libyosys as yosys
-design = yosys.Design()
-for command in sys.stdin.read().splitlines():
-    yosys.run_pass("tee -q " + command, design)
-"""
 _READ = ("proc", "opt_expr -mux_undef", "opt_clean", "memory_collect", "opt_clean", "check -assert")
 # Verilog is checked before anything is optimised, too: that may drop one of two drivers.
 _AS_WRITTEN = ("proc -noopt", "check -assert")
@@ -187,11 +179,10 @@ def _results(
 
 
 def _yosys(commands: list[str], what: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _YOSYS], input="\n".join(commands), capture_output=True, text=True, check=False
-    )
-    if ran.returncode:
-        raise NotEquivalentError(f"yosys refused {what}: {(ran.stdout + ran.stderr).strip()[-400:]}")
+    try:
+        run_yosys(commands)
+    except YosysError as problem:
+        raise NotEquivalentError(f"yosys refused {what}: {problem}") from problem
 
 
 def without_memories(module: dict[str, Any], verilog: Path) -> None:

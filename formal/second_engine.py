@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +20,8 @@ from typing import Any
 
 from pysat.solvers import Solver
 
-_YOSYS = """
-import pyosys.libyosys as yosys
-design = yosys.Design()
-yosys.run_pass("tee -q read_verilog {source}", design)
-for command in {commands!r}:
-    yosys.run_pass("tee -q " + command, design)
-"""
+from formal.yosys import YosysError, run_yosys
+
 _COMMANDS = (
     "prep -flatten -top toplevel",
     "opt -full",
@@ -173,17 +166,16 @@ class _Frame:
 
 
 def and_inverter_graph(verilog: Path) -> Graph:
-    """Let yosys, in a process of its own (an error of yosys ends it), translate a certificate.
+    """Let yosys translate a certificate.
 
     Raises:
         SecondEngineError: with the end of what yosys said.
     """
     target = verilog.with_suffix(".aag")
-    commands = [*_COMMANDS, f"write_aiger -ascii -symbols {target}"]
-    script = _YOSYS.format(source=verilog, commands=commands)
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    if ran.returncode or not target.exists():
-        raise SecondEngineError(f"yosys failed on {verilog}: {(ran.stdout + ran.stderr)[-500:]}")
+    try:
+        run_yosys([f"read_verilog {verilog}", *_COMMANDS, f"write_aiger -ascii -symbols {target}"])
+    except YosysError as problem:
+        raise SecondEngineError(f"yosys failed on {verilog}: {problem}") from problem
     return Graph(target.read_text())
 
 
