@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterable
 
 _RUN = """
+import signal
 import sys
 import pyosys.libyosys as yosys
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # an interrupt ends a pass, which may take minutes, at once
 design = yosys.Design()
 for command in sys.stdin.read().splitlines():
     yosys.run_pass("tee -q " + command, design)

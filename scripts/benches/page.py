@@ -41,10 +41,11 @@ tbody tr:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
 
 @dataclass
 class Content:
-    """What a bench has shown: (caption, SVG) of its plots, and its notes."""
+    """What a bench has shown beside its rows: (caption, SVG) of its plots, its notes, (title, rows) of more tables."""
 
     figures: list[tuple[str, bytes]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tables: list[tuple[str, Sequence[Mapping[str, Any]]]] = field(default_factory=list)
 
 
 _present: ContextVar[Content | None] = ContextVar("present", default=None)
@@ -78,12 +79,22 @@ def note(text: str) -> None:
         content.notes.append(text)
 
 
+def add_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table beside the bench's own, all rows with the same columns: printed, on the page and in the JSON."""
+    content = _present.get()
+    if content is not None and rows:
+        content.tables.append((title, rows))
+
+
 def page(name: str, meaning: str, pool: PoolConfig, rows: Sequence[Mapping[str, Any]], content: Content) -> str:
     """The page as HTML."""
     title = f"tenure bench {name}"
     plots = "".join(_figure(caption, svg) for caption, svg in content.figures)
     notes = "".join(f"<li>{html.escape(text)}</li>" for text in content.notes)
-    data = json.dumps({"name": name, "pool": pool.name, "rows": list(rows)}).replace("<", "\\u003c")
+    more = "".join(
+        f"<h2>{html.escape(title)}</h2><div class=scroll>{_table(its)}</div>" for title, its in content.tables
+    )
+    data = json.dumps(result(name, pool, rows, content)).replace("<", "\\u003c")
     sizes = (
         f"Pool <b>{html.escape(pool.name)}</b>: {pool.cores} cores of {pool.array} × {pool.array} multipliers, "
         f"{pool.channels} memory channels of {pool.beat_bytes} bytes."
@@ -103,10 +114,17 @@ def page(name: str, meaning: str, pool: PoolConfig, rows: Sequence[Mapping[str, 
 {f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""}
 <h2>Figures</h2>
 <div class="scroll">{_table(rows)}</div>
+{more}
 <script type="application/json" id="result">{data}</script>
 </body>
 </html>
 """
+
+
+def result(name: str, pool: PoolConfig, rows: Sequence[Mapping[str, Any]], content: Content) -> dict[str, Any]:
+    """The bench's result for scripts; `tables` only where there are any."""
+    tables = {"tables": {title: list(its) for title, its in content.tables}} if content.tables else {}
+    return {"name": name, "pool": pool.name, "rows": list(rows), **tables}
 
 
 def _figure(caption: str, svg: bytes) -> str:

@@ -200,6 +200,25 @@ def switches(found: Mapping[str, Any], config: PoolConfig, path: Path) -> None:
     _save(figure, path, caption)
 
 
+def synthesis(parts: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """A bar for each resource of each card, divided by the modules that take it."""
+    figure = Figure(figsize=(8, 1 + 0.4 * len(parts)), layout="constrained")
+    axes = figure.subplots()
+    colours = ("#2b6cb0", "#c05621", "#718096")
+    for place, shares in enumerate(parts.values()):
+        left = 0.0
+        for colour, (module, share) in zip(colours, shares.items(), strict=True):
+            axes.barh(place, share, left=left, color=colour, label=module if place == 0 else None)
+            left += share
+        axes.text(left + 1, place, f"{left:.1f} %", va="center", fontsize=9)
+    axes.set_yticks(range(len(parts)), list(parts))
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("per cent of the card")
+    axes.legend(loc="lower right", fontsize="small")
+    _save(figure, path, "What the pool behind AXI takes of each card, by module")
+
+
 def _save(figure: Figure, path: Path, caption: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

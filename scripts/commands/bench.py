@@ -86,6 +86,19 @@ def _isolation(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     return measure(config, networks)
 
 
+def _synthesis(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
+    from formal.yosys import YosysError
+    from rtl.export import ExportError
+    from scripts.benches.synthesis import measure
+
+    if networks:
+        raise InputError(f"--network {networks[0]}: the bench 'synthesis' runs no network")
+    try:
+        return measure(config)
+    except (ExportError, YosysError) as problem:
+        raise InputError(str(problem)) from problem
+
+
 def _private(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     from scripts.benches.private import measure
 
@@ -102,6 +115,9 @@ BENCHES: dict[str, Bench] = {
     "isolation": Bench("a tenant's cycles beside neighbours, hostile ones too, against alone", _isolation, "paper"),
     "private": Bench(
         "1 to 16 tasks on a shared pool against one core and against one core per task", _private, "paper"
+    ),
+    "synthesis": Bench(
+        "LUT, FF, DSP, block RAM of each module on FPGAs, and the cost of virtualisation", _synthesis, "paper"
     ),
     "scaling": Bench("throughput of a network against the number of cores", _scaling, "paper"),
 }
@@ -141,7 +157,7 @@ def bench(
         raise InputError(f"--network {networks[0]}: the bench 'mix' has networks of its own")
     if html_file is not None and not html_file.parent.is_dir():
         raise InputError(f"--html {html_file}: there is no directory {html_file.parent}")
-    from scripts.benches.page import collecting, page
+    from scripts.benches.page import collecting, page, result
 
     with collecting() as content:
         if given:
@@ -155,10 +171,10 @@ def bench(
             file.write(page(name, BENCHES[name].meaning, pool, rows, content).encode())
         messages.print(f"page: {html_file}", highlight=False)
     if as_json:
-        print_json({"name": name, "pool": pool.name, "rows": list(rows)})
+        print_json(result(name, pool, rows, content))
     else:
-        columns = list(rows[0]) if rows else []
-        print_table(f"{name}, pool {pool.name}", columns, [list(row.values()) for row in rows])
+        for title, its in ((f"{name}, pool {pool.name}", rows), *content.tables):
+            print_table(title, list(its[0]) if its else [], [list(row.values()) for row in its])
 
 
 def _check_networks(networks: Sequence[str]) -> None:

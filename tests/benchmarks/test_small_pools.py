@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,24 @@ from benchmarks import cache
 from benchmarks.experiments import isolation as experiment
 from benchmarks.latency_tables import LatencyTable
 from benchmarks.networks import BuiltNetwork
+from benchmarks.synthesis import report
+from benchmarks.synthesis.mapped import LongestPath
+from benchmarks.synthesis.synthesise import Memory, Synthesis
 from compiler.package import Package
 from hypervisor.machines import open_port
 from isa.configuration import NAMED_POOLS, PoolConfig
-from scripts.benches import isolation, mix, networks, pools, private, recompile, scaling, simulators, switches
+from scripts.benches import (
+    isolation,
+    mix,
+    networks,
+    pools,
+    private,
+    recompile,
+    scaling,
+    simulators,
+    switches,
+    synthesis,
+)
 from scripts.command_line import call
 from scripts.commands.bench import BENCHES
 
@@ -45,9 +60,19 @@ def small_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         single = {kind.network: table(kind.network, 1) for kind in mix.KINDS}
         return mix.Mix(config, own, single, {name: each.cycles(config.cores) for name, each in own.items()})
 
+    def exported(config: PoolConfig, directory: Path) -> None:
+        for module in report.MODULES.values():
+            if config.name == "tiny" or not module.file.startswith("axi"):
+                (directory / module.file).write_text(f"module {module.top}; endmodule")
+
+    def synthesised(files: object, top: str, family: str) -> dict[str, object]:
+        return dataclasses.asdict(
+            Synthesis({"LUT6": 6, "FDRE": 2}, [Memory("deep", 64, 64, {})], LongestPath(1, "first", "last"))
+        )
+
     for module in BUILD_A_NETWORK:
         monkeypatch.setattr(module, "build", lenet)
-    for module in (cache, isolation, mix, networks, private, recompile, scaling, switches):
+    for module in (cache, isolation, mix, networks, private, recompile, scaling, switches, synthesis):
         monkeypatch.setattr(module, "BENCHES", tmp_path)
     for module in (private, simulators):
         monkeypatch.setattr(module, "open_port", on_model)
@@ -62,12 +87,15 @@ def small_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(mix, "TASKS", 5)
     monkeypatch.setattr(mix, "SEEDS", 1)
     monkeypatch.setattr(pools, "BASELINE", "tiny")
+    monkeypatch.setattr(report, "export", exported)
+    monkeypatch.setattr(report, "write_baseline", exported)
+    monkeypatch.setattr(report, "synthesise", synthesised)
 
 
 @pytest.mark.parametrize("pool", ["tiny", "single"])
 @pytest.mark.parametrize("name", [name for name in BENCHES if name != "accuracy"])  # it takes what any network takes
 def test_a_bench_works_on_a_small_pool_or_refuses_it(name: str, pool: str, capsys: pytest.CaptureFixture[str]) -> None:
-    options = [] if name in ("mix", "simulators", "private") else ["--network", "resnet50"]
+    options = [] if name in ("mix", "simulators", "private", "synthesis") else ["--network", "resnet50"]
     if (name, pool) == ("mix", "single"):
         assert call(["bench", name, "--pool", pool]) == 2
         assert capsys.readouterr().err.strip().endswith("--pool: the bench 'mix' needs at least two cores")

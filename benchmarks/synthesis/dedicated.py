@@ -1,0 +1,158 @@
+"""The baseline of the cost of virtualisation: the same accelerator, where core c works for task c, for ever.
+
+It is the pool itself with each register that is there for the sake of sharing replaced by the value that it has where
+nothing is shared; synthesis removes what hangs on them. What is left works (a test runs programs on it), and is what
+any design needs that feeds M cores with programs and data over G channels. `KEPT` and `REMOVED` say what.
+
+After reset it takes START; who wants to stop a task or to go on after a fault resets it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyrtl
+from pyrtl import Block, Const, LogicNet, Register, WireVector
+
+from isa.configuration import PoolConfig
+from isa.registers import CoreState
+from rtl.export import ExportError, core_module, module_text
+from rtl.pool import CoreBuilder, core_stub, pool, real_cores
+from rtl.windows import Attachment
+
+ROOT = Path(__file__).parents[2]
+
+KEPT = (
+    "wheel and slots: who moves a beat when (without host slots for the sweep)",
+    "channel pipelines: stage, range check against the whole memory, request registers, record of what is in flight",
+    "request and response crossbar between cores and channels",
+    "prefetch: pointers, epochs and banks, a context for each task",
+    "dispatcher and decoder: program counters, CALL and RETURN, credits, faults",
+    "sync controller: a barrier for each task's core",
+    "control port: START, arguments TENANT, CORE (read side) and START, status registers",
+    "host port: the host's beats",
+)
+"""What the baseline's shell does."""
+
+REMOVED = (
+    "ownership table: state, owner, virtual index, timer of each core, and dispatch to cores by virtual index",
+    "context switch: draining, scrub and scrub address of each core",
+    "windows: base, limit and attachment of each tenant, selection by owner, addition of the base; overlap check",
+    "sweep engine: counters of each channel, entries of the prefetch banks",
+    "faults and barriers from any core to any tenant",
+    "commands ATTACH, DETACH, GRANT, REVOKE, STOP, PAUSE, RESUME, their arguments and checks",
+)
+"""What the shell has beyond it: the cost of virtualisation."""
+
+
+def fixed_registers(config: PoolConfig) -> dict[str, int]:
+    """The shell's registers that sharing needs, by name, with the value that each has where nothing is shared."""
+    fixed = {"sweep_is_busy": 0, "sweep_tenant": 0, "sweep_timer": 0}
+    fixed |= {f"argument_{name}": 0 for name in ("virtual", "base", "limit")}
+    for core in range(config.cores):
+        fixed |= {
+            f"core{core}_state": CoreState.HELD,
+            f"core{core}_owner": core % config.tenants,
+            f"core{core}_virtual": 0,
+            f"core{core}_timer": 0,
+            f"core{core}_scrub": 0,
+            f"core{core}_scrub_address": 0,
+        }
+    for tenant in range(config.tenants):
+        fixed |= {
+            f"tenant{tenant}_attachment": Attachment.ACTIVE,
+            f"tenant{tenant}_base": 0,
+            f"tenant{tenant}_limit": config.memory_beats,
+            f"tenant{tenant}_pause_pending": 0,
+        }
+    for channel in range(config.channels):
+        fixed |= {f"channel{channel}_sweep_count": 0}
+        if config.fetch_beats > config.channels:
+            fixed |= {f"channel{channel}_sweep_entry": 0}
+    return fixed
+
+
+def dedicated_shell(config: PoolConfig) -> None:
+    """The shell alone in PyRTL's working block, with the ports of `shell`."""
+    pool(config, core_stub(config))
+    fix(pyrtl.working_block(), fixed_registers(config))
+
+
+def dedicated_core(config: PoolConfig, core_builder: CoreBuilder) -> None:
+    """A core in the working block that nothing scrubs, with the ports of `core`."""
+    core_module(config, lambda index, inputs: core_builder(index, inputs | _no_scrub(inputs)))
+    fix(pyrtl.working_block(), {"awake": 1})
+
+
+def dedicated_pool(config: PoolConfig) -> None:
+    """The whole accelerator in PyRTL's working block, with the ports of `pool`: for simulation."""
+    cores = real_cores(config)
+    pool(config, lambda index, inputs: cores(index, inputs | _no_scrub(inputs)))
+    awake = {f"core{core}/awake": 1 for core in range(config.cores)}
+    fix(pyrtl.working_block(), fixed_registers(config) | awake)
+
+
+def _no_scrub(inputs: Mapping[str, WireVector]) -> dict[str, WireVector]:
+    return {name: Const(0, len(inputs[name])) for name in ("scrub", "scrub_address")}
+
+
+def fix(block: Block, values: Mapping[str, int]) -> None:
+    """Replace registers by constants. Raises KeyError for a register that is not there."""
+    constants: dict[WireVector, WireVector] = {}
+    for name, value in values.items():
+        register = block.wirevector_by_name[name]
+        if not isinstance(register, Register):
+            raise KeyError(name)
+        constants[register] = Const(int(value), len(register), block=block)
+    for net in list(block.logic):
+        if any(wire in constants for wire in net.args):
+            replaced = tuple(constants.get(wire, wire) for wire in net.args)
+            block.logic.remove(net)
+            block.add_net(LogicNet(net.op, net.op_param, replaced, net.dests))
+    for net in list(block.logic):
+        if net.op == "r" and net.dests[0] in constants:
+            block.logic.remove(net)
+    for register in constants:
+        block.remove_wirevector(register)
+
+
+def write_baseline(config: PoolConfig, directory: Path) -> None:
+    """Write `dedicated_shell.v` (module shell) and `dedicated_core.v` (module core); the same bytes every time.
+
+    Elaborates in a process of its own, as `rtl.export` does. Raises ExportError when that fails.
+    """
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.synthesis.dedicated"],
+        input=json.dumps(dataclasses.asdict(config)),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
+    )
+    if finished.returncode:
+        reason = finished.stderr.strip().splitlines()[-1:] or ["no message"]
+        raise ExportError(f"the baseline of pool {config.name!r} could not be exported: {reason[0]}")
+    for name, text in json.loads(finished.stdout).items():
+        (directory / name).write_text(text, encoding="ascii")
+
+
+def _main() -> None:
+    from rtl.core import core
+
+    config = PoolConfig(**json.load(sys.stdin))
+    texts = {
+        "dedicated_shell.v": module_text("shell", lambda: dedicated_shell(config)),
+        "dedicated_core.v": module_text("core", lambda: dedicated_core(config, lambda _, inputs: core(config, inputs))),
+    }
+    json.dump(texts, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()
