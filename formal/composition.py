@@ -2,7 +2,8 @@
 
 The shell's theorems hold for free cores; what they assume of A's cores, and what they say of a core that is handed
 over, meets here what the lemmas say of the real core. One step of the whole pool is stated over uninterpreted sorts:
-A's view of the shell, the state of each core, its inputs and outputs, A's window, and A's accesses to it, in two runs.
+A's view of the shell, the state of each core, its inputs and outputs, A's window, and A's accesses to it, in two runs;
+and for each core and run, whether it is A's, FREE, or clean, for the hosts may do different things for others.
 Z3 shows that the invariant follows for the next cycle; that no premise is idle (without it, it does not follow); and
 that all of them can hold. A premise is a theorem: each names the claims that say it, of the theorem's own formal
 statement, and is refused when one is not there, or when that theorem assumes anything that is not listed here.
@@ -36,7 +37,7 @@ class Premise:
 
 
 class Pool:
-    """One step of a pool of `cores` cores in two runs, which share the control plane and the host's commands."""
+    """One step of a pool of `cores` cores in two runs, whose hosts act on A alike. Every pair is of the two runs."""
 
     def __init__(self, cores: int) -> None:
         names = ("View", "State", "Inputs", "Outputs", "Window", "Access", "Data")
@@ -61,35 +62,40 @@ class Pool:
         self.next_states = [self._both(f"next_state_{core}", state) for core in self.cores]
         self.inputs = [self._both(f"inputs_{core}", inputs) for core in self.cores]
         self.outputs = [self._both(f"outputs_{core}", outputs) for core in self.cores]
-        self.is_as = z3.Bools([f"core_{core}_held_by_A" for core in self.cores])
-        self.becomes_as = z3.Bools([f"core_{core}_next_held_by_A" for core in self.cores])
-        self.is_free = z3.Bools([f"core_{core}_free" for core in self.cores])
-        self.becomes_free = z3.Bools([f"core_{core}_next_free" for core in self.cores])
-        self.is_clean = z3.Bools([f"core_{core}_clean" for core in self.cores])
-        self.ends_sweep = z3.Bools([f"core_{core}_ends_its_sweep" for core in self.cores])
+        self.is_as = self._flags("held_by_A")
+        self.becomes_as = self._flags("next_held_by_A")
+        self.is_free = self._flags("free")
+        self.becomes_free = self._flags("next_free")
+        self.is_clean = self._flags("clean")
+        self.ends_sweep = self._flags("ends_its_sweep")
 
     def _both(self, name: str, sort: z3.SortRef) -> tuple[Term, Term]:
         return z3.Const(f"{name}_1", sort), z3.Const(f"{name}_2", sort)
+
+    def _flags(self, name: str) -> list[tuple[Term, Term]]:
+        """What is so of each core, in each run: hosts that do different things for others leave it different."""
+        return [self._both(f"core_{core}_{name}", z3.BoolSort()) for core in self.cores]
 
     def stepped(self, core: int, run: int) -> Term:
         """The state that follows from a core's state and inputs."""
         return self.core_step(self.states[core][run], self.inputs[core][run])
 
-    def becomes_clean(self, core: int) -> Term:
-        """Swept now, or swept before and without an instruction since, in both runs."""
-        idle = [z3.Not(self.has_instruction(inputs)) for inputs in self.inputs[core]]
-        return z3.Or(self.ends_sweep[core], z3.And(self.is_clean[core], *idle))
+    def becomes_clean(self, core: int, run: int) -> Term:
+        """Swept now, or swept before and without an instruction since."""
+        idle = z3.Not(self.has_instruction(self.inputs[core][run]))
+        return z3.Or(self.ends_sweep[core][run], z3.And(self.is_clean[core][run], idle))
 
     def invariant(self, after: bool) -> Term:
-        """A's view and window agree, and so do A's cores; a core that has been swept is at reset in both runs."""
+        """A's view and window agree, and so do A's cores; a core that has been swept is at reset."""
         states = self.next_states if after else self.states
         held, free = (self.becomes_as, self.becomes_free) if after else (self.is_as, self.is_free)
         claims = [_same(self.next_view if after else self.view), _same(self.next_window if after else self.window)]
         for core in self.cores:
-            clean = self.becomes_clean(core) if after else self.is_clean[core]
-            claims.append(z3.Implies(held[core], _same(states[core])))
-            claims.append(z3.Implies(clean, z3.And([state == self.reset for state in states[core]])))
-            claims.append(z3.Implies(free[core], clean))
+            claims += [_same(held[core]), z3.Implies(held[core][0], _same(states[core]))]
+            for run in (0, 1):
+                clean = self.becomes_clean(core, run) if after else self.is_clean[core][run]
+                claims.append(z3.Implies(clean, states[core][run] == self.reset))
+                claims.append(z3.Implies(free[core][run], clean))
         return z3.And(claims)
 
 
@@ -97,20 +103,19 @@ def _same(pair: tuple[Term, Term]) -> Term:
     return pair[0] == pair[1]
 
 
-def _each_core(claim: Callable[[Pool, int], Term]) -> Callable[[Pool], Term]:
-    return lambda pool: z3.And([claim(pool, core) for core in pool.cores])
-
-
 def _in_both(claim: Callable[[Pool, int, int], Term]) -> Callable[[Pool], Term]:
-    return _each_core(lambda pool, core: z3.And([claim(pool, core, run) for run in (0, 1)]))
+    """What holds of each core in each run."""
+    return lambda pool: z3.And([claim(pool, core, run) for core in pool.cores for run in (0, 1)])
 
 
 def _shell(pool: Pool) -> Term:
-    """Theorem 2a, one step: with A's cores and A's answers equal, A's view stays equal."""
-    same_cores = [z3.Implies(pool.is_as[core], _same(pool.outputs[core])) for core in pool.cores]
-    step = z3.Implies(z3.And(_same(pool.view), _same(pool.data), *same_cores), _same(pool.next_view))
-    ports = [z3.Implies(pool.is_as[core], _same(pool.inputs[core])) for core in pool.cores]
-    return z3.And(step, z3.Implies(_same(pool.view), z3.And(_same(pool.access), *ports)))
+    """Theorem 2b, one step: with A's cores and A's answers equal, A's view and which cores are A's stay equal."""
+    held = [_same(pool.is_as[core]) for core in pool.cores]
+    same_cores = [z3.Implies(pool.is_as[core][0], _same(pool.outputs[core])) for core in pool.cores]
+    still = z3.And(_same(pool.next_view), *(_same(pool.becomes_as[core]) for core in pool.cores))
+    step = z3.Implies(z3.And(_same(pool.view), _same(pool.data), *held, *same_cores), still)
+    ports = [z3.Implies(pool.is_as[core][0], _same(pool.inputs[core])) for core in pool.cores]
+    return z3.And(step, z3.Implies(z3.And(_same(pool.view), *held), z3.And(_same(pool.access), *ports)))
 
 
 def _stays_at_reset(pool: Pool) -> Term:
@@ -131,20 +136,24 @@ PREMISES = (
     Premise("L2", "equal cores and answers of A's give A an equal view, and its cores equal inputs", _shell),
     Premise(
         "L4", "a sweep ends at reset",
-        _in_both(lambda p, core, run: z3.Implies(p.ends_sweep[core], p.next_states[core][run] == p.reset)),
+        _in_both(lambda p, core, run: z3.Implies(p.ends_sweep[core][run], p.next_states[core][run] == p.reset)),
     ),
     Premise("L4", "a core at reset stays there until an instruction comes", _stays_at_reset),
     Premise(
         "L5", "a core becomes FREE when it has been swept, and stays so without an instruction",
-        _each_core(lambda p, core: z3.Implies(p.becomes_free[core], p.becomes_clean(core))),
+        _in_both(lambda p, core, run: z3.Implies(p.becomes_free[core][run], p.becomes_clean(core, run))),
     ),
     Premise(
         "L5", "A's core was A's before, or FREE",
-        _each_core(lambda p, core: z3.Implies(p.becomes_as[core], z3.Or(p.is_as[core], p.is_free[core]))),
+        _in_both(
+            lambda p, core, run: z3.Implies(
+                p.becomes_as[core][run], z3.Or(p.is_as[core][run], p.is_free[core][run])
+            )
+        ),
     ),
     Premise(
         "L5", "a FREE core gets no instruction",
-        _in_both(lambda p, core, run: z3.Implies(p.is_free[core], z3.Not(p.has_instruction(p.inputs[core][run])))),
+        _in_both(lambda p, core, run: z3.Implies(p.is_free[core][run], z3.Not(p.has_instruction(p.inputs[core][run])))),
     ),
     Premise(
         "L6", "nobody but A and the host writes A's window, or reads what A is answered",
@@ -154,7 +163,7 @@ PREMISES = (
         ),
     ),
 )  # fmt: skip
-"""L1 is in the statement: both runs have one control plane, so what it says of a core is one variable."""
+"""With hosts that do the same, which act on A alike, the control plane is the same besides (L1 and theorem 2a)."""
 
 
 def does_not_follow(cores: int, premises: tuple[Premise, ...] = PREMISES) -> list[str]:
@@ -190,43 +199,41 @@ def starts_otherwise(config: PoolConfig) -> list[str]:
 # ---- what the theorems say
 
 
-SAID: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "L2": (
-        "non-interference",
-        (
-            "core{core}_{port} is the same for A",
-            "channel{channel} carries the same for A",
-            "channel{channel}_address is the same for A",
-            "channel{channel}_data is the same for A",
-            "core{core}_state is the same",
-            "core{core}_owner is the same",
-        ),
-    ),
-    "L5": (
-        "hand-over",
-        (
+_VIEW = (
+    "core{core}_{port} is the same for A",
+    "channel{channel} carries the same for A",
+    "channel{channel}_address is the same for A",
+    "channel{channel}_data is the same for A",
+)
+SAID: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "L2": {
+        "non-interference": (*_VIEW, "core{core}_state is the same", "core{core}_owner is the same"),
+        "independence": (*_VIEW, "core{core} is A's in both runs"),
+    },
+    "L5": {
+        "hand-over": (
             "core{core} is at reset when FREE",
             "core{core} is scrubbed before it is FREE",
             "core{core} is swept word by word",
             "core{core} becomes HELD from FREE",
             "core{core} gets an instruction only in use",
         ),
-    ),
-    "L6": (
-        "memory",
-        (
+    },
+    "L6": {
+        "memory": (
             "channel{channel}: core{core} stays in its owner's window",
             "channel{channel}: what is sent is what is recorded",
             "channel{channel}: the sweep stays in the window it sweeps",
             "windows of tenant{tenant} and tenant{other} are disjoint",
         ),
-    ),
+    },
 }
-"""Of the lemmas that are theorems of the shell: which one, and which of its claims say so, for each core and so on."""
+"""Of the lemmas that are theorems of the shell: which, and which of their claims say so, for each core and so on."""
 
 ASSUMED: Mapping[str, str] = {
     r"A is a tenant": "A is any tenant.",
     r"\w+ is equal": "assumed of the host",
+    r"the host acts on A alike": "assumed of the host",
     r"core\d+ does the same when HELD by A": "discharged here: L0 and the invariant",
     r"channel\d+ answers A alike": "discharged here: L6 and the invariant",
 }
@@ -234,12 +241,14 @@ ASSUMED: Mapping[str, str] = {
 
 
 def unsaid(config: PoolConfig, lemma: str) -> list[str]:
-    """Claims that a lemma rests on and that its theorem does not make, and assumptions that nobody has discharged."""
-    name, patterns = SAID[lemma]
-    problem = theorem(name).problem(config, shell_block(config))
-    made = {claim.name for claim in problem.properties}
-    found = [f"{name} does not say: {claim}" for claim in _claims(config, patterns) if claim not in made]
-    return found + [f"{name} assumes, and nothing discharges: {claim}" for claim in _undischarged(problem)]
+    """Claims that a lemma rests on and that its theorems do not make, and assumptions that nobody has discharged."""
+    found = []
+    for name, patterns in SAID[lemma].items():
+        problem = theorem(name).problem(config, shell_block(config))
+        made = {claim.name for claim in problem.properties}
+        found += [f"{name} does not say: {claim}" for claim in _claims(config, patterns) if claim not in made]
+        found += [f"{name} assumes, and nothing discharges: {claim}" for claim in _undischarged(problem)]
+    return found
 
 
 def _claims(config: PoolConfig, patterns: tuple[str, ...]) -> Iterator[str]:

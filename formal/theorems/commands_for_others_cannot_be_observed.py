@@ -89,6 +89,9 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         assumptions=list(_assumptions(config)),
         covers=[
             Claim("A's core gets an instruction while others hold other cores", compared(config, _served_differently)),
+            Claim(
+                "A's core gets data from memory while others hold other cores", compared(config, _answered_differently)
+            ),
             Claim("the host acts on A while others hold other cores", compared(config, _ordered_differently)),
         ],
         copies=2,
@@ -245,9 +248,17 @@ def _elsewhere(p: Pair) -> Term:
 
 
 def _served_differently(p: Pair) -> Term:
+    return p.left.all(_gets(p, "instruction_valid"), _elsewhere(p))
+
+
+def _answered_differently(p: Pair) -> Term:
+    return p.left.all(_gets(p, "response_valid"), _elsewhere(p))
+
+
+def _gets(p: Pair, port: str) -> Term:
+    """A core of A's gets something at that port."""
     cores = range(p.left.config.cores)
-    served = [p.left.all(p.holds(core), p.left.core(core, "instruction_valid") == 1) for core in cores]
-    return p.left.all(p.left.any(*served), _elsewhere(p))
+    return p.left.any(*(p.left.all(p.holds(core), p.left.core(core, port) == 1) for core in cores))
 
 
 def _ordered_differently(p: Pair) -> Term:

@@ -1,7 +1,8 @@
 """L2: as long as A's cores show the same in two runs, A's view is the same, and so is what its cores get.
 
-This is theorem 2a, non-interference, for free cores. Checked here: that it speaks of every port of every core and of
-every channel, and that it assumes nothing of the cores and of memory but what L7 discharges.
+These are theorems 2a, non-interference, and 2b, independence, for free cores: with hosts that do the same, and with
+hosts that act on A alike. Checked here: that both speak of every port of every core and of every channel, and of whose
+a core is, and that they assume nothing of the cores and of memory but what L7 discharges.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from formal.composition import unsaid
 from isa.configuration import PoolConfig
 
 ASSUMPTIONS: tuple[str, ...] = ()
-PREMISES = ("non-interference",)
+PREMISES = ("non-interference", "independence")
 
 
 def parts(config: PoolConfig) -> Sequence[str]:
