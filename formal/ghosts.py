@@ -32,6 +32,14 @@ def of_tenant(lookup: Lookup, config: PoolConfig, tenant: WireVector, part: str)
     return value
 
 
+def of_core(lookup: Lookup, config: PoolConfig, core: WireVector, part: str) -> WireVector:
+    """Register or port `part` of the core that a wire names."""
+    value = lookup(f"core0_{part}")
+    for index in range(1, config.cores):
+        value = select(core == index, lookup(f"core{index}_{part}"), value)
+    return value
+
+
 def owned_slot(lookup: Lookup, config: PoolConfig, channel: int, tenant: WireVector) -> WireVector:
     """The channel's slot in this cycle is that of a core which is HELD by the tenant, and is not the host's."""
     sizes = Sizes(config)

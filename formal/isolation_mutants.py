@@ -112,6 +112,16 @@ def _sweep_spares_the_prefetch(block: pyrtl.Block) -> None:
         block.add_net(pyrtl.LogicNet("@", net.op_param, (*net.args[:2], drivers[enable].args[0]), ()))
 
 
+def _host_slot_ignores_taken(block: pyrtl.Block) -> None:
+    """Whoever asks whether the host has not heard yet is told so."""
+    taken = wire(block, "host_taken")
+    nets = [net for net in block.logic if net.op == "~" and net.args[0] is taken]
+    if not nets:
+        raise PatchError("nothing asks whether the host has not heard yet")
+    for net in nets:
+        replace_net(block, net, "w", Const(1, 1, block=block))
+
+
 def _held(look: Lookup, core: int) -> WireVector:
     return look(f"core{core}_state") == int(CoreState.HELD)
 
@@ -143,13 +153,33 @@ def _kept_on_stop(old: WireVector, look: Lookup, name: str) -> WireVector:
     return select(stops, look(name), old)
 
 
-_OBSERVED, _WINDOW = "neighbours_cannot_be_observed", "no_access_leaves_its_window"
+_ANSWERED, _OBSERVED, _WINDOW = (
+    "every_request_is_answered_once",
+    "neighbours_cannot_be_observed",
+    "no_access_leaves_its_window",
+)
 _OTHERS = "commands_for_others_cannot_be_observed"
 _BARRIER, _INHERITED, _CONSTANT = (
     "barriers_wait_for_their_own_cores", "nothing_is_inherited", "switching_takes_constant_time",
 )  # fmt: skip
 
 ISOLATION_MUTANTS = (
+    Mutant(
+        "request_waits", "a core's request waits in a cycle in which the core gives credit back", _ANSWERED,
+        (driven("core0_request_valid_i", lambda old, look: old & (look("core0_credit_i") == 0)),),
+    ),
+    Mutant(
+        "acknowledgement_lost", "a write is not acknowledged while the core has another request waiting", _ANSWERED,
+        (reload("core0_write_acknowledged", lambda old, look: old & ~look("core0_request_valid_i")),),
+    ),
+    Mutant(
+        "whole_beats", "a write replaces the whole beat, whatever its strobes say", _ANSWERED,
+        (reload("channel0_request_strobe", lambda old, look: select(old == 0, old, ~Const(0, len(old)))),),
+    ),
+    Mutant(
+        "host_asks_twice", "the host's request is looked at again while the host hears of it", _ANSWERED,
+        (_host_slot_ignores_taken,),
+    ),
     Mutant(
         "arbiter", "a core's request waits while another core asks, as behind an arbiter", _OBSERVED,
         (driven("core1_request_valid_i", lambda old, look: old & ~look("core0_request_valid_i")),),

@@ -126,6 +126,14 @@ class Sight:
         place = (core + age + channel * self.config.slot_spacing) % self.config.cores
         return self.low(self.view["wheel_position"], bits) == place
 
+    def is_slot_of_host(self, channel: int, age: int = 0) -> Term:
+        """The channel's slot `age` cycles ago was in the host's revolution of the wheel."""
+        bits = Sizes(self.config).wheel
+        ago = (age + channel * self.config.slot_spacing) % self.config.period_cycles
+        position = self.logic.minus(self.view["wheel_position"], ago, bits)
+        revolution = self.logic.field(position, bits - 1, Sizes(self.config).core)
+        return revolution == self.config.host_revolutions - 1
+
     def in_flight(self, channel: int, age: int) -> Any:
         """Kind of the access whose slot was `age` cycles ago: 1 is the stage, then the delay line."""
         return self.view[register_in_flight(channel, age, "kind")]

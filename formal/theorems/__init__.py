@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NAMES: dict[str, str] = {
     "ownership": "cores_obey_only_their_owner",
     "delivery": "every_instruction_arrives_once",
+    "answers": "every_request_is_answered_once",
     "memory": "no_access_leaves_its_window",
     "non-interference": "neighbours_cannot_be_observed",
     "independence": "commands_for_others_cannot_be_observed",

@@ -27,7 +27,7 @@ import pyrtl
 from pyrtl import Const, Register, WireVector, select
 
 from formal.algebra import Term
-from formal.ghosts import arbitrary
+from formal.ghosts import arbitrary, of_core
 from formal.lemmas import (
     command_lemmas,
     core_lemmas,
@@ -110,7 +110,7 @@ def _monitor(config: PoolConfig, lookup: Lookup) -> None:
     core = arbitrary("watched_core", max(1, sizes.core), config.cores)
     tenant = WireVector(sizes.tenant, "waiting_tenant")
     tenant <<= _wire("watched_tenant")
-    state, owner = _of_core(config, lookup, core, "state"), _of_core(config, lookup, core, "owner")
+    state, owner = of_core(lookup, config, core, "state"), of_core(lookup, config, core, "owner")
     program_beat = _wire("watched_program_counter")[sizes.word :]
     may_act = (
         (_wire("watched_progress") == int(TenantState.RUNNING))
@@ -126,13 +126,6 @@ def _monitor(config: PoolConfig, lookup: Lookup) -> None:
 def _wire(name: str) -> WireVector:
     found: WireVector = pyrtl.working_block().wirevector_by_name[name]
     return found
-
-
-def _of_core(config: PoolConfig, lookup: Lookup, core: WireVector, part: str) -> WireVector:
-    value = lookup(f"core0_{part}")
-    for index in range(1, config.cores):
-        value = select(core == index, lookup(f"core{index}_{part}"), value)
-    return value
 
 
 # ---- the word in stage 1, as the instruction set reads it

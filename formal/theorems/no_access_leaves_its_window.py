@@ -106,13 +106,7 @@ def _host_slots(channel: int, age: int = 2) -> Callable[[Sight], Term]:
     """Host and sweep were served in the host's revolution, cores in the others."""
 
     def claim(s: Sight) -> Term:
-        config = s.config
-        bits = (config.period_cycles - 1).bit_length()
-        position = s.logic.minus(
-            s["wheel_position"], (age + channel * config.slot_spacing) % config.period_cycles, bits
-        )
-        low = (config.cores - 1).bit_length()
-        of_host = s.logic.field(position, bits - 1, low) == config.host_revolutions - 1
+        of_host = s.is_slot_of_host(channel, age)
         kind = s.in_flight(channel, age)
         for_host = s.one_of(kind, (*HOST_KINDS, Kind.SWEEP))
         return s.any(kind == int(Kind.NOTHING), s.all(of_host, for_host), s.no(s.any(of_host, for_host)))

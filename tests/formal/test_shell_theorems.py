@@ -14,6 +14,7 @@ from formal.shell import shell_block
 from formal.theorems import (
     barriers_wait_for_their_own_cores,
     commands_for_others_cannot_be_observed,
+    every_request_is_answered_once,
     neighbours_cannot_be_observed,
     no_access_leaves_its_window,
     nothing_is_inherited,
@@ -24,6 +25,7 @@ from isa.configuration import NAMED_POOLS, PoolConfig
 from tests.rtl.shell_bench import MINI
 
 THEOREMS = [
+    every_request_is_answered_once,
     no_access_leaves_its_window,
     neighbours_cannot_be_observed,
     commands_for_others_cannot_be_observed,
@@ -45,6 +47,7 @@ def test_the_theorem_holds(theorem: ModuleType, config: PoolConfig) -> None:
     demand_proof(prove(theorem.problem(config, shell_block(config)), effort=long_enough(config)))
 
 
-def test_no_access_leaves_its_window_where_cores_show_two_requests() -> None:
+@pytest.mark.parametrize("theorem", [no_access_leaves_its_window, every_request_is_answered_once])
+def test_it_holds_where_cores_show_two_requests(theorem: ModuleType) -> None:
     assert STREAM.shows_next_request
-    demand_proof(prove(no_access_leaves_its_window.problem(STREAM, shell_block(STREAM)), effort=long_enough(STREAM)))
+    demand_proof(prove(theorem.problem(STREAM, shell_block(STREAM)), effort=long_enough(STREAM)))
