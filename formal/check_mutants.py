@@ -32,7 +32,7 @@ from isa.instructions import Conv, Load, Save
 from isa.registers import Fault
 from rtl.decoder import decoder
 
-_PRODUCT_0, _PRODUCT_1 = "compute/array/product_0_0", "compute/array/product_1_0"
+_PRODUCT_0, _PRODUCT_2 = "compute/array/product_0_0", "compute/array/product_2_0"
 _ROWS = "compute/ConfigTile_output_rows"
 _MAXIMUM = "compute/accumulators/maximum_4", "compute/accumulators/total_0"
 MUTANT_POOL = NAMED_POOLS["tiny"]
@@ -153,12 +153,20 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
         lambda: float32.lanes_differ(MUTANT_POOL, _core(tie("compute/results/requantiser_1/quotient_up", 0))),
     ),
     CheckMutant(
-        "a weight beyond int8", "multiply-accumulate", "a weight enters the array without the extension of its sign",
-        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/next_weights_3", 1 << 15)), "weights"),
+        "a weight lends nothing", "multiply-accumulate", "an upper weight lends nothing to a negative one below it",
+        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/lends_0_0", 0)), "tile"),
     ),
     CheckMutant(
         "a product twice", "multiply-accumulate", "an output adds up one of its products twice, another one not at all",
-        lambda: mac.mac_step(MUTANT_POOL, _core(_takes(_PRODUCT_1, _PRODUCT_0)), "products"),
+        lambda: mac.mac_step(MUTANT_POOL, _core(_takes(_PRODUCT_2, _PRODUCT_0)), "products"),
+    ),
+    CheckMutant(
+        "the loan is kept", "multiply-accumulate", "an upper product is not given back what the lower one borrowed",
+        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/borrowed_0_1", 0)), "sums"),
+    ),
+    CheckMutant(
+        "the product before", "multiply-accumulate", "a depthwise CONV begins with a product of what came before it",
+        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/swapped", 0)), "earlier"),
     ),
     CheckMutant(
         "pools accumulate", "multiply-accumulate", "a maximum POOL adds",

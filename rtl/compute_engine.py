@@ -299,15 +299,12 @@ def _array(
     pad = concat_list([pad_value] * config.array)
     pixel = scrub.stage(select(is_inside, features, pad), "pixel_vector")
 
-    places = line_buffers(config, scrub, pixel, walker.line_place, walker.reads & walk.is_depthwise)
-    sees_places = scrub.delay(walk.is_depthwise, 2, "is_depthwise")
-
-    tile = _weight_fetch(config, scrub, buffers.weights, window, walker, word, issues_walk, is_pool, is_depthwise)
     swaps = scrub.stage(walker.is_first_cycle, "swaps")
-    rows = weight_tile(scrub, config.array, tile.vectors, tile.slides, swaps)
-    return _Sums(
-        values=mac_array(scrub, pixel, places, sees_places, rows), features=features, weights_overrun=tile.overrun
-    )
+    places = line_buffers(config, scrub, pixel, walker.line_place, walker.reads & walk.is_depthwise, swaps)
+    fetch = _weight_fetch(config, scrub, buffers.weights, window, walker, word, issues_walk, is_pool, is_depthwise)
+    swaps_to_depthwise = scrub.stage(walk.is_depthwise, "swaps_to_depthwise")
+    tile = weight_tile(scrub, config.array, fetch.vectors, fetch.slides, swaps, swaps_to_depthwise)
+    return _Sums(values=mac_array(scrub, pixel, places, swaps, tile), features=features, weights_overrun=fetch.overrun)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@
 
 The input comes in raster order, so the pixel one line above is what was written at this place one line ago. A line
 has at least two columns: a place is never read in the cycle in which it is written. What an earlier instruction has
-left in lines and registers meets only weights that are 0, or positions at which nothing is accumulated.
+left in the lines meets only weights that are 0, or positions at which nothing is accumulated.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from pyrtl import WireVector
 
@@ -18,12 +20,22 @@ from isa.walks import window_shape
 from rtl.scrubbed import Scrub
 
 
-def line_buffers(
-    config: PoolConfig, scrub: Scrub, pixel: WireVector, place: WireVector, valid: WireVector
-) -> list[WireVector]:
-    """The vectors of the window, row by row; the newest one first.
+@dataclass(frozen=True)
+class Window:
+    """What the array sees in a depthwise CONV."""
 
-    `pixel` belongs to the position whose `place` (in its line) and `valid` came two cycles ago.
+    vectors: list[WireVector]
+    """Row by row, the newest one first."""
+    moves: WireVector
+    """In the next cycle each place shows what the one in front of it shows now."""
+
+
+def line_buffers(
+    config: PoolConfig, scrub: Scrub, pixel: WireVector, place: WireVector, valid: WireVector, clears: WireVector
+) -> Window:
+    """The window. `pixel` belongs to the position whose `place` (in its line) and `valid` came two cycles ago.
+
+    `clears`: in the next cycle all places but the newest one of each row are 0.
     """
     rows, columns = window_shape(config.array)
     read_place = scrub.stage(place, "line_place")
@@ -40,6 +52,6 @@ def line_buffers(
         vector = newest
         window.append(vector)
         for column in range(1, columns):
-            vector = scrub.kept(vector, moves, f"window_{row}_{column}")
+            vector = scrub.kept(vector, moves, f"window_{row}_{column}", clear=clears)
             window.append(vector)
-    return window
+    return Window(vectors=window, moves=moves)

@@ -1,47 +1,140 @@
-"""The MAC array: A x A int8 multipliers, weight-stationary, and its double-buffered weight tile.
+"""The MAC array: A x A int8 products, weight-stationary, and its double-buffered weight tile.
 
     cycle   w               w+1               c+1        c+2                 c+3        c+3+T
             W weight        they slide into   tiles      pixel and current   products   sums of A products
             vectors are     the next tile     are        tile are in the                (T stages of adders)
             read                              swapped    array
 
-Vector k of a tile holds the weights of input channel k, byte o those of output channel o. All A x A multipliers see
-the same pixel in the same cycle: channel k goes to the multipliers of row k. In a depthwise CONV vector k of the tile
-belongs to place k of the window (see rtl/line_buffers.py), and channel o of the vector there goes to multiplier o of
-row k: the sums run over places instead of channels.
+Vector k of a tile holds the weights of input channel k, byte o those of output channel o: its product has its place in
+row k and column o of the array, and sees channel k of the pixel. In a depthwise CONV vector k belongs to place k of the
+window (see rtl/line_buffers.py), and its product of column o sees channel o of the vector there: the sums run over
+places instead of channels, and rows without a place count nothing.
+
+A multiplier of 27 x 18 bits makes two products that share a factor (Xilinx WP486, 2017): (high * 2**16 + low) * x is
+high * x in its upper half and low * x in its lower one, which has borrowed from the upper half if it is negative. So
+the sign of the lower half is the carry into the adder that takes the upper half.
+
+A channel of a pixel is the factor of a whole row. In a depthwise CONV every product has a factor of its own; but of two
+places side by side the second one sees a position later what the first one sees now. So two rows k and l of the array
+make a pair, with two multipliers for each two columns o and o + 1:
+
+                  sees         low         high         depthwise: sees            low         high, a position later
+    multiplier k  channel k    k, o        k, o + 1     channel o of place k       k, o        l, o
+    multiplier l  channel l    l, o + 1    l, o         channel o + 1 of place k   k, o + 1    l, o + 1
+
+In each column a lower half meets one upper half: that of the other multiplier, or in a depthwise CONV that of the same
+multiplier, of the position before. A place without a neighbour makes a pair with a row without a place, and its upper
+halves count nothing in a depthwise CONV. Rows that are left over have a multiplier for each product.
 """
 
 from __future__ import annotations
 
-from pyrtl import Const, WireVector, concat_list, select
+from dataclasses import dataclass
+
+from pyrtl import Const, Register, WireVector, concat, concat_list, select
 
 from isa.pipeline import ADDER_LEVELS_PER_STAGE
+from isa.walks import window_shape
+from rtl.line_buffers import Window
+from rtl.rounding import sum_with_carry
 from rtl.scrubbed import Scrub, log2, signed_fit
 
 _BYTE = 8
-_PRODUCT_BITS = 16
+PRODUCT_BITS = 16
 """An int8 times an int8: at most 128 * 128, which 16 bits hold."""
+PACKED_BITS = PRODUCT_BITS + _BYTE + 1
+"""Two weights: the upper one may have lent the lower one 1."""
+
+
+@dataclass(frozen=True)
+class RowPair:
+    """Two rows of the array that share multipliers, and how many of them, 2, 1 or 0, have a place in the window.
+
+    If both have, the second one's is behind the first one's.
+    """
+
+    first: int
+    second: int
+    places: int
+
+
+def row_pairs(array: int) -> tuple[list[RowPair], list[int]]:
+    """The pairs, and the rows that are left over, which all have places: an even number, for an even array."""
+    rows, columns = window_shape(array)
+    starts = range(0, rows * columns, columns)
+    pairs = [RowPair(start + place, start + place + 1, 2) for start in starts for place in range(0, columns - 1, 2)]
+    lonely = [start + columns - 1 for start in starts] if columns % 2 else []
+    placeless = list(range(rows * columns, array))
+    matched = min(len(lonely), len(placeless))
+    pairs += [RowPair(first, second, 1) for first, second in zip(lonely, placeless, strict=False)]
+    others = placeless[matched:]
+    pairs += [RowPair(first, second, 0) for first, second in zip(others[::2], others[1::2], strict=True)]
+    return pairs, lonely[matched:]
+
+
+@dataclass(frozen=True)
+class WeightTile:
+    """The current tile, as the multipliers take it: for each row of the array what its multipliers hold.
+
+    A row of a pair has a multiplier of PACKED_BITS for each two columns, a row that is left over one of 8 bits for each
+    column.
+    """
+
+    rows: list[Register]
+    is_depthwise: Register
 
 
 def weight_tile(
-    scrub: Scrub, array: int, vectors: list[WireVector], slides: WireVector, swaps: WireVector
-) -> list[WireVector]:
-    """The current tile: for each input channel, A weights of 16 bits (sign-extended, so that a multiplier is one `*`).
+    scrub: Scrub,
+    array: int,
+    vectors: list[WireVector],
+    slides: WireVector,
+    swaps: WireVector,
+    is_depthwise: WireVector,
+) -> WeightTile:
+    """The current tile, and behind it the next one.
 
     `slides`: the W vectors enter the next tile, in which all others move up by W; after A / W times it is complete.
-    `swaps`: it becomes the current one. Vectors may slide in while the tiles are swapped.
+    `swaps`: it becomes the current one, of a depthwise CONV or not. Vectors may slide in while the tiles are swapped.
     """
-    entering = [_sign_extended_bytes(vector) for vector in vectors]
-    rows: list[WireVector] = []
+    entering = list(vectors)
+    following: list[list[WireVector]] = []
     for row in reversed(range(array)):
         next_row = scrub.kept(entering.pop(), slides, f"next_weights_{row}")
-        rows.insert(0, scrub.kept(next_row, swaps, f"weights_{row}"))
+        following.insert(0, slices(next_row, _BYTE))
         entering.insert(0, next_row)
-    return rows
+    pairs, left_over = row_pairs(array)
+    arranged = {row: following[row] for row in left_over}
+    for pair in pairs:
+        arranged |= _packed(pair, following[pair.first], following[pair.second], is_depthwise)
+    rows = [scrub.kept(concat_list(arranged[row]), swaps, f"weights_{row}") for row in range(array)]
+    return WeightTile(rows=rows, is_depthwise=scrub.kept(is_depthwise, swaps, "is_depthwise"))
 
 
-def _sign_extended_bytes(vector: WireVector) -> WireVector:
-    return concat_list([signed_fit(byte, _PRODUCT_BITS) for byte in slices(vector, _BYTE)])
+def _packed(
+    pair: RowPair, first: list[WireVector], second: list[WireVector], is_depthwise: WireVector
+) -> dict[int, list[WireVector]]:
+    """What the multipliers of a pair hold, see the table at the top."""
+    nothing: list[WireVector] = [Const(0, _BYTE)] * len(first)
+    here = first if pair.places else nothing
+    behind = second if pair.places == 2 else nothing
+    packs: dict[int, list[WireVector]] = {pair.first: [], pair.second: []}
+    for even in range(0, len(first), 2):
+        odd = even + 1
+        low = select(is_depthwise, here[even], first[even]) if here is not first else first[even]
+        packs[pair.first].append(_pack(low, select(is_depthwise, behind[even], first[odd]), f"{pair.first}_{even}"))
+        low = select(is_depthwise, here[odd], second[odd])
+        packs[pair.second].append(_pack(low, select(is_depthwise, behind[odd], second[even]), f"{pair.second}_{odd}"))
+    return packs
+
+
+def _pack(low: WireVector, high: WireVector, place: str) -> WireVector:
+    """high * 2**16 + low, for two int8."""
+    bits = PACKED_BITS - PRODUCT_BITS
+    lends = WireVector(1, f"lends_{place}")
+    lends <<= low[-1]
+    upper = lends.sign_extended(bits) + signed_fit(high, bits)
+    return concat(upper[:bits], signed_fit(low, PRODUCT_BITS))
 
 
 def slices(vector: WireVector, bits: int) -> list[WireVector]:
@@ -49,44 +142,77 @@ def slices(vector: WireVector, bits: int) -> list[WireVector]:
     return [vector[start : start + bits] for start in range(0, len(vector), bits)]
 
 
-def mac_array(
-    scrub: Scrub, pixel: WireVector, window: list[WireVector], is_depthwise: WireVector, tile: list[WireVector]
-) -> list[WireVector]:
+def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector, tile: WeightTile) -> list[WireVector]:
     """For each output channel o: sum over k of pixel[k] * tile[k][o] (depthwise: window[k][o] * tile[k][o]), as 32-bit
-    registers would add it. Rows of the array without a place in the window always see the pixel.
+    registers would add it. `pixel` and `window` belong to `tile`, which follows `swaps` by a cycle.
 
-    The low 16 bits of the product of two sign-extended operands are the signed product. The adder tree adds them as
-    unsigned numbers with their sign bit inverted, that is, each 2**15 too large; the sum is then half of its range
-    too large, which inverting its own top bit takes back: no sign extension inside the tree.
+    The adder tree adds products as unsigned numbers with their sign bit inverted, that is, each 2**15 too large; the
+    sum is then half of its range too large, which inverting its own top bit takes back: no sign extension inside the
+    tree.
     """
-    array = len(tile)
+    array = len(tile.rows)
     channels = slices(pixel, _BYTE)
-    places = [slices(vector, _BYTE) for vector in window]
-    weights = [slices(row, _PRODUCT_BITS) for row in tile]
-    sums = []
-    for output in range(array):
-        level: list[WireVector] = []
-        for channel in range(array):
-            operand = channels[channel]
-            if channel < len(places):
-                operand = select(is_depthwise, places[channel][output], operand)
-            exact = signed_fit(operand, _PRODUCT_BITS) * weights[channel][output]
-            product = scrub.stage(exact[:_PRODUCT_BITS], f"product_{channel}_{output}")
-            level.append(product ^ Const(1 << (_PRODUCT_BITS - 1), _PRODUCT_BITS))
-        total = _adder_tree(scrub, level, f"sum_{output}")
-        inverted = total ^ Const(1 << (len(total) - 1), len(total))
-        sums.append(signed_fit(inverted, 32))
-    return sums
+    places = [slices(vector, _BYTE) for vector in window.vectors]
+    pairs, left_over = row_pairs(array)
+    adds_earlier = scrub.stage(tile.is_depthwise, "adds_earlier")
+    moved, swapped = scrub.stage(window.moves, "moved"), scrub.stage(swaps, "swapped")
+
+    def product(row: int, column: int, factor: WireVector, weight: WireVector, bits: int) -> WireVector:
+        """The low bits of the product of two sign-extended factors are the signed product."""
+        exact = signed_fit(factor, bits) * signed_fit(weight, bits)
+        return scrub.stage(exact[:bits], f"product_{row}_{column}")
+
+    terms: list[list[WireVector]] = [[] for _ in range(array)]
+    for pair in pairs:
+        packs = {row: slices(tile.rows[row], PACKED_BITS) for row in (pair.first, pair.second)}
+        for even in range(0, array, 2):
+            products = {}
+            for row, column in ((pair.first, even), (pair.second, even + 1)):
+                factor = channels[row]
+                if pair.places:
+                    factor = select(tile.is_depthwise, places[pair.first][column], factor)
+                products[column] = product(row, column, factor, packs[row][even // 2], 2 * PRODUCT_BITS)
+            for column, other in ((even, even + 1), (even + 1, even)):
+                low, upper = products[column][:PRODUCT_BITS], products[other][PRODUCT_BITS - 1 :]
+                earlier: WireVector = Const(0, len(upper))
+                if pair.places == 2:
+                    own_upper = products[column][PRODUCT_BITS - 1 :]
+                    earlier = scrub.kept(own_upper, moved, f"earlier_{pair.second}_{column}", clear=swapped)
+                upper = select(adds_earlier, earlier, upper)
+                borrowed = WireVector(1, f"borrowed_{pair.first}_{column}")
+                borrowed <<= upper[0]
+                terms[column].append(_pair(low, upper[1:], borrowed, f"pair_{pair.first}_{column}"))
+    for first, second in zip(left_over[::2], left_over[1::2], strict=True):
+        weights = {row: slices(tile.rows[row], _BYTE) for row in (first, second)}
+        for column in range(array):
+            left, right = (
+                product(row, column, select(tile.is_depthwise, places[row][column], channels[row]),
+                        weights[row][column], PRODUCT_BITS)
+                for row in (first, second)
+            )  # fmt: skip
+            terms[column].append(_pair(left, right, Const(0, 1), f"pair_{first}_{column}"))
+    return [_sum(scrub, column_terms, f"sum_{column}") for column, column_terms in enumerate(terms)]
 
 
-def _adder_tree(scrub: Scrub, terms: list[WireVector], name: str) -> WireVector:
-    """Sum of 2**n unsigned terms, n bits wider; a register behind every two levels and behind the last one."""
+def _pair(left: WireVector, right: WireVector, carry: WireVector, name: str) -> WireVector:
+    """The first level of a tree: two products and a carry, 2**16 too large."""
+    bias = Const(1 << (PRODUCT_BITS - 1), PRODUCT_BITS)
+    pair = WireVector(PRODUCT_BITS + 1, name)
+    pair <<= sum_with_carry(left ^ bias, right ^ bias, carry)
+    return pair
+
+
+def _sum(scrub: Scrub, terms: list[WireVector], name: str) -> WireVector:
+    """The sum of the pairs of a column, signed, in 32 bits; a register behind every two levels and the last one."""
     levels = log2(len(terms))
-    for level in range(levels):
-        terms = [left + right for left, right in zip(terms[::2], terms[1::2], strict=True)]
-        if (level + 1) % ADDER_LEVELS_PER_STAGE == 0 or level + 1 == levels:
+    for level in range(levels + 1):
+        if level:
+            terms = [left + right for left, right in zip(terms[::2], terms[1::2], strict=True)]
+        if (level + 1) % ADDER_LEVELS_PER_STAGE == 0 or level == levels:
             terms = [scrub.stage(term, f"{name}_{level}_{place}") for place, term in enumerate(terms)]
-    return terms[0]
+    total = terms[0]
+    inverted = total ^ Const(1 << (len(total) - 1), len(total))
+    return signed_fit(inverted, 32)
 
 
 def identity_vector(array: int, row: WireVector) -> WireVector:

@@ -117,10 +117,10 @@ class Scrub:
             value = self.stage(value, f"{name}_{cycle}")
         return value
 
-    def kept(self, value: WireVector, enable: WireVector, name: str) -> Register:
-        """The value of the last cycle in which `enable` was 1."""
+    def kept(self, value: WireVector, enable: WireVector, name: str, clear: WireVector | None = None) -> Register:
+        """The value of the last cycle in which `enable` was 1; 0 if `clear` was 1 then or since."""
         register = self.register(len(value), name)
-        self.load(register, select(enable, value, register))
+        self.load(register, select(enable, value, register), None if clear is None else self.active | clear)
         return register
 
     def memory(self, bits: int, depth: int, name: str) -> Memory:

@@ -26,8 +26,9 @@ def fresh_block() -> Iterator[None]:
 def test_the_window_holds_the_last_pixels_of_the_last_rows(array: int, lines: int, columns: int) -> None:
     config = replace(NAMED_POOLS["paper"], name="lines", array=array, line_vectors=lines)
     scrub = Scrub(pyrtl.Input(1, "scrub"), pyrtl.Input(16, "scrub_address"))
-    pixel, place, valid = pyrtl.Input(8 * array, "pixel"), pyrtl.Input(4, "place"), pyrtl.Input(1, "valid")
-    for number, vector in enumerate(line_buffers(config, scrub, pixel, place, valid)):
+    pixel, place = pyrtl.Input(8 * array, "pixel"), pyrtl.Input(4, "place")
+    valid, clears = pyrtl.Input(1, "valid"), pyrtl.Input(1, "clears")
+    for number, vector in enumerate(line_buffers(config, scrub, pixel, place, valid, clears).vectors):
         output = pyrtl.Output(8 * array, f"window_{number}")
         output <<= vector
     simulation = pyrtl.Simulation()
@@ -40,12 +41,16 @@ def test_the_window_holds_the_last_pixels_of_the_last_rows(array: int, lines: in
     walk = [*positions[:middle], *stalls, *positions[middle:], *stalls]
     for cycle, (picture, _, column) in enumerate(walk):
         arrived, row_now, column_now = walk[cycle - 2] if cycle >= 2 else (None, 0, 0)
+        arrives = cycle >= 1 and walk[cycle - 1] in (positions[0], positions[middle])
         simulation.step({
             "scrub": 0, "scrub_address": 0, "valid": int(picture is not None), "place": column,
-            "pixel": arrived[row_now][column_now] if arrived else 77,
+            "clears": int(arrives), "pixel": arrived[row_now][column_now] if arrived else 77,
         })  # fmt: skip
         if not arrived:
             continue
+        if (row_now, column_now) == (0, 0):
+            older = [number for number in range(rows * window_columns) if number % window_columns]
+            assert not any(simulation.inspect(f"window_{number}") for number in older)
         for row in range(min(rows, row_now + 1)):
             for back in range(min(window_columns, column_now + 1)):
                 shown = simulation.inspect(f"window_{row * window_columns + back}")
