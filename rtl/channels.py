@@ -247,7 +247,10 @@ def channel_pipeline(
 def core_responses(
     config: PoolConfig, due: Sequence[Due], slots: Sequence[Slot], inputs: Sequence[Mapping[str, Register]]
 ) -> None:
-    """Drive the ports `request_taken`, `response_valid`, `response_data`, `write_acknowledged` of all cores."""
+    """Drive the ports `request_taken`, `response_valid`, `response_data`, `write_acknowledged` of all cores.
+
+    The wheel says which channel can have an answer for a core: data need one multiplexer, not a gate for each channel.
+    """
     sizes = Sizes(config)
 
     def names(index: WireVector, core: int) -> WireVector:
@@ -255,14 +258,22 @@ def core_responses(
 
     for core, ports in enumerate(inputs):
         named = [names(answer.core, core) for answer in due]
-        reads = [here & answer.is_read for here, answer in zip(named, due, strict=True)]
+        read = any_of([here & answer.is_read for here, answer in zip(named, due, strict=True)])
         writes = [here & answer.is_write for here, answer in zip(named, due, strict=True)]
+        data = chosen(channel_of(config, due[0].core, core), [answer.data for answer in due])
         ports["request_taken"].next <<= any_of([names(each.core, core) & each.is_request for each in slots])
-        ports["response_valid"].next <<= any_of(reads)
-        ports["response_data"].next <<= any_of(
-            [gated(answer.data, read) for answer, read in zip(due, reads, strict=True)]
-        )
+        ports["response_valid"].next <<= read
+        ports["response_data"].next <<= gated(data, read)
         ports["write_acknowledged"].next <<= any_of(writes)
+
+
+def channel_of(config: PoolConfig, first: WireVector, core: int) -> WireVector:
+    """The channel that names a core, if any does, while channel 0 names core `first`: channel g is g * M / G behind."""
+    sizes = Sizes(config)
+    if not sizes.channel:
+        return Const(0, 1)
+    ahead = (first - Const(core, sizes.core))[: sizes.core]
+    return ahead[sizes.core - sizes.channel :]
 
 
 def host_port(
