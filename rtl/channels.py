@@ -22,7 +22,7 @@ from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTION_ADDRESS_BITS
 from rtl.ownership import CoreEntry
 from rtl.prefetch import FetchWish
-from rtl.sizes import Sizes, any_of, chosen, gated, lies_on, output, register
+from rtl.sizes import Sizes, any_of, chosen, gated, lies_on, low_bits, output, register
 from rtl.tenants import Tenant
 from rtl.wheel import Wheel
 from rtl.windows import Sweep, Window
@@ -82,6 +82,20 @@ class Slot:
     access: Access
 
 
+def slot_candidates(
+    config: PoolConfig, wheel: Wheel, requests: Sequence[Mapping[str, WireVector]]
+) -> dict[str, list[WireVector]]:
+    """The request ports of the cores that slots of this cycle name, one core for each run of M / G cores.
+
+    The channels' slots are M / G cores apart, so that all name the same place in different runs: that is chosen once
+    for all channels. `requests[c]` are the ports of core c, `request_valid` without what has been taken already.
+    """
+    sizes = Sizes(config)
+    place = low_bits(wheel.slot_core[0], sizes.core - sizes.channel)
+    runs = [requests[first : first + config.slot_spacing] for first in range(0, config.cores, config.slot_spacing)]
+    return {name: [chosen(place, [ports[name] for ports in run]) for run in runs] for name in requests[0]}
+
+
 def slot(
     config: PoolConfig,
     channel: int,
@@ -90,17 +104,18 @@ def slot(
     tenants: Sequence[Tenant],
     windows: Sequence[Window],
     wishes: Sequence[FetchWish],
-    requests: Sequence[Mapping[str, WireVector]],
+    candidates: Mapping[str, Sequence[WireVector]],
     host: HostPort,
     sweep: Sweep,
 ) -> Slot:
     """Decide one slot: the owner's fetch, else the core's request; in host slots the host's request, else the sweep.
 
-    `requests[c]` are the request ports of core c, `request_valid` without what has been taken already.
+    `candidates` are the ports of `slot_candidates`.
     """
     sizes = Sizes(config)
     core = wheel.slot_core[channel]
-    request = {name: chosen(core, [ports[name] for ports in requests]) for name in requests[0]}
+    run = core[sizes.core - sizes.channel :] if sizes.channel else core
+    request = {name: chosen(run, values) for name, values in candidates.items()}
     owner = chosen(core, [entry.owner for entry in entries])
     core_slot = ~wheel.slot_is_host[channel] & chosen(core, [entry.is_held for entry in entries])
     is_fetch = core_slot & chosen(owner, [wish.on_channel[channel] for wish in wishes])

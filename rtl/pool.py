@@ -24,6 +24,7 @@ from rtl.channels import (
     host_port,
     host_responses,
     slot,
+    slot_candidates,
 )
 from rtl.context_switch import context_switch
 from rtl.control_port import control_port, tenant_events
@@ -31,7 +32,7 @@ from rtl.core_ports import FAULT_CAUSE_BITS, core_ports
 from rtl.dispatcher import dispatcher
 from rtl.ownership import CoreEntry, ownership_table
 from rtl.prefetch import BankResponse, fetch_pointers, fetch_wish, prefetch_banks, prefetch_write
-from rtl.sizes import Sizes, chosen, output, register
+from rtl.sizes import Sizes, any_of, chosen, first_of, output, register
 from rtl.sync_controller import sync_controller
 from rtl.tenants import FaultSource, tenant_progress, tenants
 from rtl.wheel import wheel
@@ -116,11 +117,12 @@ def shell(
 
     wishes = [fetch_wish(config, context, window) for context, window in zip(contexts, table, strict=True)]
     requests = [pending_request(ports, inputs[core]["request_taken"]) for core, ports in enumerate(outputs)]
+    candidates = slot_candidates(config, time, requests)
     slots: list[Slot] = []
     violations: list[Violation] = []
     due: list[Due] = []
     for channel, response in enumerate(responses):
-        here = slot(config, channel, time, entries, contexts, table, wishes, requests, host, sweep)
+        here = slot(config, channel, time, entries, contexts, table, wishes, candidates, host, sweep)
         violation, answer = channel_pipeline(config, channel, here.access, response, time.response_core[channel])
         slots.append(here)
         violations.append(violation)
@@ -147,7 +149,7 @@ def shell(
         fetch_pointers(
             config, context, dispatch.jumps[index], commands.stops[index], pyrtl.rtl_any(*requested), arrivals[index]
         )
-        faults = [dispatch.faults[index], *access_faults(index, violations), *core_faults(index, entries, outputs)]
+        faults = [dispatch.faults[index], *access_faults(index, violations), core_faults(index, entries, outputs)]
         events = tenant_events(commands, index, dispatch.finishes[index], barriers[index])
         tenant_progress(context, events, faults, time.is_last_position)
         output(f"tenant{index}_state", context.progress)
@@ -173,15 +175,16 @@ def access_faults(tenant: int, violations: Sequence[Violation]) -> list[FaultSou
     ]
 
 
-def core_faults(
-    tenant: int, entries: Sequence[CoreEntry], outputs: Sequence[Mapping[str, WireVector]]
-) -> list[FaultSource]:
-    """Faults that the cores of one tenant report, lowest core first."""
-    return [
-        FaultSource(
-            entry.is_held & entry.owned_by[tenant] & ports["fault_valid"],
-            ports["fault_cause"],
-            ports["fault_address"][:INSTRUCTION_ADDRESS_BITS],
-        )
+def core_faults(tenant: int, entries: Sequence[CoreEntry], outputs: Sequence[Mapping[str, WireVector]]) -> FaultSource:
+    """What the cores of one tenant report, the lowest core first: chosen by its number, for the fields are wide."""
+    reports = [
+        entry.is_held & entry.owned_by[tenant] & ports["fault_valid"]
         for entry, ports in zip(entries, outputs, strict=True)
     ]
+    bits = max(1, (len(reports) - 1).bit_length())
+    first = first_of([(here, pyrtl.Const(core, bits)) for core, here in enumerate(reports)], pyrtl.Const(0, bits))
+    return FaultSource(
+        any_of(reports),
+        chosen(first, [ports["fault_cause"] for ports in outputs]),
+        chosen(first, [ports["fault_address"][:INSTRUCTION_ADDRESS_BITS] for ports in outputs]),
+    )
