@@ -10,20 +10,24 @@ After reset it takes START; who wants to stop a task or to go on after a fault r
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyrtl
-from pyrtl import Block, Const, LogicNet, Register, WireVector
+from pyrtl import Block, Const, Input, LogicNet, Register, WireVector
 
 from isa.configuration import PoolConfig
 from isa.registers import CoreState
-from rtl.export import ExportError, core_module, module_text
-from rtl.pool import CoreBuilder, core_stub, pool, real_cores
+from rtl.core import core
+from rtl.core_ports import core_ports
+from rtl.export import ExportError
+from rtl.pool import core_stub, pool, real_cores
+from rtl.sizes import output
 from rtl.windows import Attachment
 
 ROOT = Path(__file__).parents[2]
@@ -55,14 +59,14 @@ def fixed_registers(config: PoolConfig) -> dict[str, int]:
     """The shell's registers that sharing needs, by name, with the value that each has where nothing is shared."""
     fixed = {"sweep_is_busy": 0, "sweep_tenant": 0, "sweep_timer": 0}
     fixed |= {f"argument_{name}": 0 for name in ("virtual", "base", "limit")}
-    for core in range(config.cores):
+    for index in range(config.cores):
         fixed |= {
-            f"core{core}_state": CoreState.HELD,
-            f"core{core}_owner": core % config.tenants,
-            f"core{core}_virtual": 0,
-            f"core{core}_timer": 0,
-            f"core{core}_scrub": 0,
-            f"core{core}_scrub_address": 0,
+            f"core{index}_state": CoreState.HELD,
+            f"core{index}_owner": index % config.tenants,
+            f"core{index}_virtual": 0,
+            f"core{index}_timer": 0,
+            f"core{index}_scrub": 0,
+            f"core{index}_scrub_address": 0,
         }
     for tenant in range(config.tenants):
         fixed |= {
@@ -84,9 +88,11 @@ def dedicated_shell(config: PoolConfig) -> None:
     fix(pyrtl.working_block(), fixed_registers(config))
 
 
-def dedicated_core(config: PoolConfig, core_builder: CoreBuilder) -> None:
+def dedicated_core(config: PoolConfig) -> None:
     """A core in the working block that nothing scrubs, with the ports of `core`."""
-    core_module(config, lambda index, inputs: core_builder(index, inputs | _no_scrub(inputs)))
+    inputs = {port: Input(bits, port) for port, bits in core_ports(config).inputs.items()}
+    for port, wire in core(config, inputs | _no_scrub(inputs)).items():
+        output(f"{port}_o", wire)
     fix(pyrtl.working_block(), {"awake": 1})
 
 
@@ -94,7 +100,7 @@ def dedicated_pool(config: PoolConfig) -> None:
     """The whole accelerator in PyRTL's working block, with the ports of `pool`: for simulation."""
     cores = real_cores(config)
     pool(config, lambda index, inputs: cores(index, inputs | _no_scrub(inputs)))
-    awake = {f"core{core}/awake": 1 for core in range(config.cores)}
+    awake = {f"core{index}/awake": 1 for index in range(config.cores)}
     fix(pyrtl.working_block(), fixed_registers(config) | awake)
 
 
@@ -143,13 +149,20 @@ def write_baseline(config: PoolConfig, directory: Path) -> None:
         (directory / name).write_text(text, encoding="ascii")
 
 
-def _main() -> None:
-    from rtl.core import core
+def _text(module: str, build: Callable[[PoolConfig], None], config: PoolConfig) -> str:
+    """Verilog of one module without hierarchy."""
+    text = io.StringIO()
+    with pyrtl.temp_working_block():
+        build(config)
+        pyrtl.output_to_verilog(text, add_reset=True, initialize_registers=False, module_name=module)
+    return text.getvalue()
 
+
+def _main() -> None:
     config = PoolConfig(**json.load(sys.stdin))
     texts = {
-        "dedicated_shell.v": module_text("shell", lambda: dedicated_shell(config)),
-        "dedicated_core.v": module_text("core", lambda: dedicated_core(config, lambda _, inputs: core(config, inputs))),
+        "dedicated_shell.v": _text("shell", dedicated_shell, config),
+        "dedicated_core.v": _text("core", dedicated_core, config),
     }
     json.dump(texts, sys.stdout)
 
