@@ -8,8 +8,10 @@ L3  A core is a function of its state and its inputs. Each memory has one write 
     meet at a word, nothing depends on what is read, so that no memory, however it is made, can answer with a choice of
     its own. (Combinational loops and undriven wires are refused when the netlist is read.)
 L4  While `scrub` is 1 a core, in whatever state and whatever else its inputs are, loads 0 into every register, pipeline
-    and memory output registers included, and writes 0 at `scrub_address` (modulo the depth) of every memory. No memory
-    is deeper than the sweep is long, so a sweep of scrub_cycles addresses leaves nothing but zeros. From there a core
+    and memory output registers included. In each cycle of `scrub` in which all registers are 0, so in all but the first
+    of a sweep, it writes 0 at `scrub_address` (modulo the depth) of every memory; of memories with as many words as the
+    sweep has addresses in the first one, too. No memory has more, and the addresses are 0, 1, 2, ...: so each word is
+    written with 0, and after its last write that is not of 0. A sweep leaves nothing but zeros. From there a core
     stays: as long as no instruction comes, whatever else comes, every register stays 0, and every word of memory.
 """
 
@@ -105,10 +107,11 @@ def _readers(system: TransitionSystem, wire: str) -> list[str]:
 def left_by_scrub(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """L4 of a core's netlist, the sweep: registers and memories that it may leave dirty."""
     system = TransitionSystem(block)
-    known = _Constants(system, {"scrub": 1})
+    first = _Constants(system, {"scrub": 1})
+    later = _Constants(system, {"scrub": 1, **dict.fromkeys(system.registers, 0)})
     return [
-        *(f"register {name} need not become 0" for name in system.registers if known.next(name) != 0),
-        *_words_left(config, system, known),
+        *(f"register {name} need not become 0" for name in system.registers if first.next(name) != 0),
+        *_words_left(config, system, first, later),
     ]
 
 
@@ -126,18 +129,21 @@ def leaves_reset(block: pyrtl.Block) -> list[str]:
     return found
 
 
-def _words_left(config: PoolConfig, system: TransitionSystem, known: _Constants) -> Iterator[str]:
+def _words_left(config: PoolConfig, system: TransitionSystem, first: _Constants, later: _Constants) -> Iterator[str]:
+    """Memories that a sweep may leave dirty, given what holds in its first cycle and in all later ones."""
     for name, memory in system.memories.items():
         ports = system.writes(name)
         if len(ports) != 1:
             yield f"memory {name} has {len(ports)} write ports"
             continue
         address, data, enable = ports[0].arguments
-        if known[enable] != 1 or known[data] != 0:
-            yield f"memory {name} need not write 0 while scrubbed"
-        if known.follow(address) != ("scrub_address", tuple(range(memory.address_bits))):
-            yield f"memory {name} need not write at scrub_address"
-        if 1 << memory.address_bits > config.scrub_cycles:
+        words = 1 << memory.address_bits
+        for known in (first, later) if words >= config.scrub_cycles else (later,):
+            if known[enable] != 1 or known[data] != 0:
+                yield f"memory {name} need not write 0 while scrubbed"
+            if known.follow(address) != ("scrub_address", tuple(range(memory.address_bits))):
+                yield f"memory {name} need not write at scrub_address"
+        if words > config.scrub_cycles:
             yield f"memory {name} is deeper than the sweep is long"
 
 

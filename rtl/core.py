@@ -48,7 +48,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     ports = core_ports(config)
     if {name: len(wire) for name, wire in inputs.items()} != ports.inputs:
         raise ValueError("the inputs of a core must be those of core_ports, with their widths")
-    scrub = _scrub(inputs)
+    scrub = _scrub(config, inputs)
     taken = {engine: WireVector(1) for engine in _ENGINES}
     heads = {engine: _queue(config, scrub, inputs, engine, taken[engine]) for engine in _ENGINES}
     tokens = {
@@ -146,13 +146,13 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     return outputs
 
 
-def _scrub(inputs: Mapping[str, WireVector]) -> Scrub:
+def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> Scrub:
     """Scrubs while the port says so, and from then on as long as no instruction has come: what is left at reset stays
     there, until the first instruction finds it so."""
     awake, sleeps = Register(1, "awake"), WireVector(1, "sleeps")
     sleeps <<= inputs["scrub"] | ~(awake | inputs["instruction_valid"])
     awake.next <<= ~sleeps
-    return Scrub(sleeps, inputs["scrub_address"])
+    return Scrub(sleeps, inputs["scrub_address"], config.scrub_cycles)
 
 
 def _bits(wires: Iterable[WireVector]) -> WireVector:

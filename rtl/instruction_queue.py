@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyrtl
-from pyrtl import WireVector, select
+from pyrtl import Const, WireVector, select
 
 from rtl.scrubbed import Scrub, resized
 
@@ -42,7 +42,8 @@ def instruction_queue(
     bypasses = refills & is_empty & arrives
     writes = arrives & ~bypasses
     incoming = pyrtl.concat(address, word)
-    memory.write(write_pointer, incoming, writes)
+    # It comes from the port, not from a register that scrubbing makes 0.
+    memory.write(write_pointer, select(scrub.active, Const(0, len(incoming)), incoming), writes)
     head = scrub.kept(select(is_empty, incoming, memory.word(read_pointer)), from_memory | bypasses, "head")
     scrub.load(head_valid, select(refills, from_memory | bypasses, head_valid))
     scrub.load(write_pointer, resized(write_pointer + writes, pointer_bits))

@@ -1,8 +1,10 @@
 """Registers that load 0 and memories that are swept while a core is scrubbed: everything in a core is made here.
 
-A core has no reset. While `active` is 1 every register loads 0, and every memory writes 0 at `scrub_address`
-(modulo its depth); after a sweep over all addresses nothing is left of the last tenant. `active` is the `scrub` port,
-and every cycle from there to the first instruction: a core sleeps at reset until it gets work, whatever counts in it.
+A core has no reset. While `active` is 1 every register loads 0, and every memory writes at `scrub_address` (modulo its
+depth) what the registers make of it: 0, from the second cycle on, for they are. A memory that the sweep comes by only
+once writes 0 in the first cycle, too; so after a sweep over all addresses nothing is left of the last tenant. `active`
+is the `scrub` port, and every cycle from there to the first instruction: a core sleeps at reset until it gets work,
+whatever counts in it.
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ class Memory:
         self._written <<= resized(address, self.address_bits)
         self._writes <<= enable
         place = select(active, resized(self._scrub.address, self.address_bits), self._written)
-        word = select(active, Const(0, self._bits), data)
+        swept_once = self.depth >= self._scrub.cycles
+        word = select(active, Const(0, self._bits), data) if swept_once else data
         self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
 
     def word(self, address: WireVector) -> WireVector:
@@ -87,9 +90,11 @@ class Memory:
 class Scrub:
     """Makes the registers and memories of one core."""
 
-    def __init__(self, active: WireVector, address: WireVector) -> None:
+    def __init__(self, active: WireVector, address: WireVector, cycles: int) -> None:
+        """`cycles` is the length of a sweep, which begins at address 0."""
         self.active = active
         self.address = address
+        self.cycles = cycles
 
     def register(self, bits: int, name: str) -> Register:
         """A register for state; connect it with `load`."""

@@ -9,7 +9,7 @@ import pyrtl
 import pytest
 
 from formal.check_mutants import CHECK_MUTANTS, CheckMutant
-from formal.mutation import drop_operand, mutated, nets_between
+from formal.mutation import drop_operand, mutated, nets_between, replace_net
 from formal.shell import shell_block
 from formal.structure import (
     collisions,
@@ -66,3 +66,18 @@ def test_a_memory_that_is_not_written_while_scrubbed_is_found() -> None:
     assert nets_between(block, "scrub", "output", "|")
     missed = mutated(block, drop_operand("scrub", "output", "|", 0))
     assert left_by_scrub(TINY, missed) == ["memory output need not write 0 while scrubbed"]
+
+
+@pytest.mark.parametrize("memory", ["features", "save_queue/waiting"])
+def test_a_memory_that_would_keep_what_registers_or_inputs_hold_in_a_cycle_of_the_scrub_is_found(memory: str) -> None:
+    block = core_block(TINY)
+    zeroed = next(
+        net for net in nets_between(block, "sleeps", memory, "x") if isinstance(net.args[2], pyrtl.Const)
+    )  # the multiplexer that puts 0 in front of the data
+    missed = mutated(block, lambda copy: replace_net(copy, same_net(copy, zeroed), "w", same_net(copy, zeroed).args[1]))
+    assert left_by_scrub(TINY, missed) == [f"memory {memory} need not write 0 while scrubbed"]
+
+
+def same_net(block: pyrtl.Block, net: pyrtl.LogicNet) -> pyrtl.LogicNet:
+    """The net of a copy of a block that drives the wire of that name."""
+    return next(each for each in block.logic if each.dests and each.dests[0].name == net.dests[0].name)

@@ -25,7 +25,7 @@ def fresh_block() -> Iterator[None]:
 @pytest.mark.parametrize(("array", "lines", "columns"), [(16, 16, 16), (16, 16, 7), (16, 8, 2), (32, 8, 7)])
 def test_the_window_holds_the_last_pixels_of_the_last_rows(array: int, lines: int, columns: int) -> None:
     config = replace(NAMED_POOLS["paper"], name="lines", array=array, line_vectors=lines)
-    scrub = Scrub(pyrtl.Input(1, "scrub"), pyrtl.Input(16, "scrub_address"))
+    scrub = Scrub(pyrtl.Input(1, "scrub"), pyrtl.Input(16, "scrub_address"), config.scrub_cycles)
     pixel, place = pyrtl.Input(8 * array, "pixel"), pyrtl.Input(4, "place")
     valid, clears = pyrtl.Input(1, "valid"), pyrtl.Input(1, "clears")
     for number, vector in enumerate(line_buffers(config, scrub, pixel, place, valid, clears).vectors):

@@ -48,7 +48,7 @@ def _build(array: int, ports: int) -> None:
     inputs = {"scrub": 1, "place": 3, "valid": 1, "slides": 1, "swaps": 1, "depthwise": 1, "pixel": 8 * array}
     inputs |= {f"vector_{number}": 8 * array for number in range(ports)}
     wires = {name: pyrtl.Input(bits, name) for name, bits in inputs.items()}
-    scrub = Scrub(wires["scrub"], pyrtl.Const(0, 16))
+    scrub = Scrub(wires["scrub"], pyrtl.Const(0, 16), config.scrub_cycles)
     swaps = wires["swaps"]
     window = line_buffers(config, scrub, wires["pixel"], wires["place"], wires["valid"], swaps)
     vectors = [wires[f"vector_{number}"] for number in range(ports)]
