@@ -1,6 +1,6 @@
 """Shows that exported Verilog is the netlist that the theorems are about, in three steps that need no simulation.
 
-1. `shell.v` and `core.v` against PyRTL's netlists of the same modules. The netlist goes to yosys by a path of its own,
+1. `shell.v` and `core.v`, with their parts, against PyRTL's netlists. The netlist goes to yosys by a path of its own,
    cell by cell (`netlist_json`), the Verilog through yosys' front end. Registers, ports and memories are paired by
    name, and what feeds them must be the same expression, bit by bit, of the same registers, ports and memories.
 2. `pool.v`: yosys reads its instances, and every pin must be on the wire that joins shell and cores.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,17 @@ from formal.netlist_json import (
     add_register,
     netlist_json,
     read_registers,
-    verilog_name,
 )
 from formal.yosys import YosysError, run_yosys
 from isa.configuration import PoolConfig
 from rtl.core_ports import core_ports
-from rtl.export import block_of, core_module
-from rtl.pool import CoreBuilder, core_stub, pool
+from rtl.export import block_of, core_design, shell_design
+from rtl.modules import Design
+from rtl.pool import CoreBuilder, pool
 
 _READ = ("proc", "opt_expr -mux_undef", "opt_clean", "memory_collect", "opt_clean", "check -assert")
 # Verilog is checked before anything is optimised, too: that may drop one of two drivers.
-_AS_WRITTEN = ("proc -noopt", "check -assert")
+_AS_WRITTEN = ("proc -noopt", "check -assert", "flatten -noscopeinfo", "check -assert")
 
 
 def check_export(config: PoolConfig, directory: Path, core: CoreBuilder, flat_cores: CoreBuilder) -> dict[str, int]:
@@ -57,41 +57,46 @@ def check_export(config: PoolConfig, directory: Path, core: CoreBuilder, flat_co
     Raises:
         NotEquivalentError: anything differs.
     """
-    shell_block, core_block = (
-        block_of(lambda: pool(config, core_stub(config))),
-        block_of(lambda: core_module(config, core)),
-    )
+    shell_of_pool, one_core = shell_design(config), core_design(config, core)
     counts = {
-        "shell_bits": check_module("shell", shell_block, directory / "shell.v"),
-        "core_bits": check_module("core", core_block, directory / "core.v"),
-        "pins": check_top(config, directory, shell_block),
+        "shell_bits": check_module(shell_of_pool, directory),
+        "core_bits": check_module(one_core, directory),
+        "pins": check_top(config, directory, shell_of_pool.block),
     }
     flat = block_of(lambda: pool(config, flat_cores))
-    return counts | {"nodes": check_composition(config, flat, shell_block, core_block)}
+    return counts | {"nodes": check_composition(config, flat, shell_of_pool.block, one_core.block)}
 
 
 # 1. Modules.
 
 
-def check_module(name: str, block: pyrtl.Block, verilog: Path) -> int:
-    """Prove module `name` of the file equal to the block; the number of pairs of bits that were proved."""
+def check_module(design: Design, directory: Path) -> int:
+    """Prove the design's top, with all its parts, equal to its netlist; the number of pairs of bits that were proved.
+
+    Which register of the Verilog is which one of the netlist is taken from the design: a wrong pairing proves nothing.
+    """
+    name, block = design.top.name, design.block
+    verilog = directory / f"{name}.v"
+    files = [directory / f"{module.name}.v" for module in design.modules]
     with tempfile.TemporaryDirectory() as scratch:
         netlist, gold_file, gate_file = (Path(scratch) / f"{each}.json" for each in ("netlist", "gold", "gate"))
         netlist.write_text(json.dumps({"modules": {name: netlist_json(block)}}))
         _yosys([f"read_json {netlist}", *_READ, f"write_json {gold_file}"], verilog)
-        _yosys([f"read_verilog {verilog}", *_AS_WRITTEN, *_READ, f"write_json {gate_file}"], verilog)
+        reads = [f"read_verilog {file}" for file in files]
+        _yosys([*reads, f"hierarchy -check -top {name}", *_AS_WRITTEN, *_READ, f"write_json {gate_file}"], verilog)
         gold = json.loads(gold_file.read_text())["modules"][name]
         modules = json.loads(gate_file.read_text())["modules"]
     if set(modules) != {name}:
         raise NotEquivalentError(f"{verilog}: modules {sorted(modules)}, not {name}")
     gate = modules[name]
-    without_memories(gate, verilog)
-    without_registers(gate, block, verilog)
+    names = design.state_names()
+    without_memories(gate, {there: here for here, there in names.items()}, verilog)
+    without_registers(gate, block, names, verilog)
     shapes = [{port: (its["direction"], len(its["bits"])) for port, its in each["ports"].items()}
               for each in (gold, gate)]  # fmt: skip
     if shapes[0] != shapes[1]:
         raise NotEquivalentError(f"{verilog}: ports, registers or memories of {name} are not those of the netlist")
-    nodes: dict[Any, int] = {}
+    nodes = _Nodes()
     ours, theirs = (_expressions(each, nodes) for each in (gold, gate))
     differing = sorted(port for port, bits in ours.items() if theirs[port] != bits)
     if differing:
@@ -100,16 +105,41 @@ def check_module(name: str, block: pyrtl.Block, verilog: Path) -> int:
 
 
 _BITWISE = frozenset({"$and", "$or", "$xor", "$not", "$mux"})
+_NEGATED = {"$ne": "$eq", "$ge": "$lt", "$le": "$gt", "$reduce_bool": "$logic_not"}
 
 
-def _expressions(module: dict[str, Any], nodes: dict[Any, int]) -> dict[str, list[int]]:
+class _Nodes:
+    """Numbers of expressions: of equal operations on equal operands equal ones."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+        self._negations: dict[int, int] = {}
+
+    def __call__(self, key: Any) -> int:
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def negation(self, number: int) -> int:
+        """Of one bit; that of a negation is what was negated."""
+        if number not in self._negations:
+            negated = self(("$not", number))
+            self._negations |= {number: negated, negated: number}
+        return self._negations[number]
+
+    def choice(self, select: int, otherwise: int, value: int) -> int:
+        """A multiplexer of one bit: yosys exchanges the inputs of one whose condition is a negation."""
+        if (otherwise, value) == (self("0"), self("1")):  # the enable of a memory's write port, spread to its bits
+            return select
+        negated = self.negation(select)
+        if negated < select:
+            select, otherwise, value = negated, value, otherwise
+        return self(("$mux", otherwise, value, select))
+
+
+def _expressions(module: dict[str, Any], node: _Nodes) -> dict[str, list[int]]:
     """For each output the numbers of its bits' nodes; equal numbers are equal functions of inputs of equal names.
 
     Cells on words are nodes per bit of the result; operands are unsigned, so that zeros above say nothing.
     """
-
-    def node(key: Any) -> int:
-        return nodes.setdefault(key, len(nodes))
 
     known: dict[Bit, int] = {bit: node(bit) for bit in ("0", "1", "x")}
     driver: dict[Bit, dict[str, Any]] = {}
@@ -153,19 +183,15 @@ def _expressions(module: dict[str, Any], nodes: dict[Any, int]) -> dict[str, lis
     }  # fmt: skip
 
 
-def _results(
-    kind: str, operands: dict[str, list[int]], results: list[Bit], node: Callable[[Any], int]
-) -> dict[Bit, int]:
+def _results(kind: str, operands: dict[str, list[int]], results: list[Bit], node: _Nodes) -> dict[Bit, int]:
     zero = node("0")
     if kind in _BITWISE:
         wide = {pin: bits + [zero] * (len(results) - len(bits)) for pin, bits in operands.items() if pin != "S"}
-        select = operands.get("S", [])
-        if kind == "$mux":  # the enable of a memory's write port is a condition in the one, a bit in the other
-            bit_of = {bit: (wide["A"][place], wide["B"][place]) for place, bit in enumerate(results)}
-            return {
-                bit: select[0] if pair == (zero, node("1")) else node((kind, *pair, *select))
-                for bit, pair in bit_of.items()
-            }
+        if kind == "$mux":
+            select = operands["S"][0]
+            return {bit: node.choice(select, wide["A"][place], wide["B"][place]) for place, bit in enumerate(results)}
+        if kind == "$not":
+            return {bit: node.negation(wide["A"][place]) for place, bit in enumerate(results)}
         return {bit: node((kind, *(wide[pin][place] for pin in sorted(wide)))) for place, bit in enumerate(results)}
     stripped = []
     for pin in sorted(operands):
@@ -173,6 +199,8 @@ def _results(
         while len(bits) > 1 and bits[-1] == zero:
             bits.pop()
         stripped.append(tuple(bits))
+    if kind in _NEGATED and len(results) == 1:
+        return {results[0]: node.negation(node((_NEGATED[kind], 0, *stripped)))}
     if kind not in ("$add", "$sub", "$mul") and len(results) > 1:
         raise NotEquivalentError(f"a {kind} of {len(results)} bits, which no netlist of ours has")
     return {bit: node((kind, place, *stripped)) for place, bit in enumerate(results)}
@@ -185,8 +213,8 @@ def _yosys(commands: list[str], what: Path) -> None:
         raise NotEquivalentError(f"yosys refused {what}: {problem}") from problem
 
 
-def without_memories(module: dict[str, Any], verilog: Path) -> None:
-    """Make the pins of each memory ports of the module, as `netlist_json` does.
+def without_memories(module: dict[str, Any], names: Mapping[str, str], verilog: Path) -> None:
+    """Make the pins of each memory ports of the module, as `netlist_json` does; `names` tells its name there.
 
     Raises:
         NotEquivalentError: a memory is more than one unclocked read port, one clocked write port and no contents.
@@ -212,15 +240,15 @@ def without_memories(module: dict[str, Any], verilog: Path) -> None:
             or len(pins["RD_DATA"]) != width
         ):
             raise NotEquivalentError(f"{verilog}: memory {parameters['MEMID']} is not one that the netlist has")
-        memory = parameters["MEMID"].removeprefix("\\")
+        memory = names.get(parameters["MEMID"].removeprefix("\\"), parameters["MEMID"])
         read = ("input", pins["RD_DATA"])
         add_memory(module["ports"], memory, read, pins["RD_ADDR"])
         add_memory_write(module["ports"], memory, pins["WR_ADDR"], pins["WR_DATA"], pins["WR_EN"])
         del module["cells"][name]
 
 
-def without_registers(module: dict[str, Any], block: pyrtl.Block, verilog: Path) -> None:
-    """Make each register of the block, found by its name, a port for its value and one for its next value.
+def without_registers(module: dict[str, Any], block: pyrtl.Block, names: Mapping[str, str], verilog: Path) -> None:
+    """Make each register of the block, found by its name there, a port for its value and one for its next value.
 
     Raises:
         NotEquivalentError: the module has other registers than the block.
@@ -236,11 +264,11 @@ def without_registers(module: dict[str, Any], block: pyrtl.Block, verilog: Path)
             following |= dict(zip(pins["Q"], pins["D"], strict=True))
             del module["cells"][name]
     for register in read_registers(block):
-        name = verilog_name(register.name)
+        name = names[str(register.name)]
         bits = module["netnames"].get(name, {"bits": []})["bits"]
         if len(bits) != len(register) or any(bit not in following for bit in bits):
             raise NotEquivalentError(f"{verilog}: there is no register {name} of {len(register)} bits")
-        add_register(module["ports"], name, bits, [following.pop(bit) for bit in bits])
+        add_register(module["ports"], str(register.name), bits, [following.pop(bit) for bit in bits])
     if following:
         raise NotEquivalentError(f"{verilog}: {len(following)} bits of registers that the netlist does not have")
     # A wire that shows a register is a port of its own; other names would only be paired with one another.

@@ -6,13 +6,11 @@ Registers and memories are not cells but ports: `{register}$now` and `$next`, `{
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import pyrtl
 
-_KEYWORDS = frozenset({"input", "output", "reg", "wire", "module", "begin", "end", "case", "signed", "table"})
 _ZERO, _ONE = "0", "1"
 
 Bit = int | str
@@ -55,12 +53,6 @@ def add_memory_write(
         ports[f"{memory}$write_{pin}"] = port("output", bits)
 
 
-def verilog_name(name: str) -> str:
-    """What PyRTL's exporter calls a wire, register or memory."""
-    identifier = re.sub(r"\W", "_", name)
-    return f"{identifier}0" if identifier in _KEYWORDS else identifier
-
-
 def netlist_json(block: pyrtl.Block) -> dict[str, Any]:
     """A PyRTL block as a module in yosys' JSON netlist format, with the ports `clk` and `rst` of the export."""
     return _Netlist(block).module
@@ -80,7 +72,7 @@ class _Netlist:
         for wire in sorted(block.wirevector_subset((pyrtl.Input, pyrtl.Register)), key=lambda wire: str(wire.name)):
             self._bits[wire] = self._fresh(len(wire))
             if isinstance(wire, pyrtl.Input):
-                ports[verilog_name(wire.name)] = port("input", self._bits[wire])
+                ports[str(wire.name)] = port("input", self._bits[wire])
         registers = []
         for net in block:
             if net.op == "r":
@@ -94,7 +86,7 @@ class _Netlist:
             if net.dests[0] in read:
                 self._register(net)
         for wire in block.wirevector_subset(pyrtl.Output):
-            ports[verilog_name(wire.name)] = port("output", self._bits[wire])
+            ports[str(wire.name)] = port("output", self._bits[wire])
         self.module = {"attributes": {}, "ports": ports, "cells": self._cells, "netnames": {}}
 
     def _fresh(self, count: int) -> list[Bit]:
@@ -158,7 +150,7 @@ class _Netlist:
         reset = register.reset_value or 0
         reset_bits: list[Bit] = [_ONE if reset >> place & 1 else _ZERO for place in range(len(register))]
         following = self._mux(self._rst, self._of(net.args[0]), reset_bits)
-        add_register(self._ports, verilog_name(register.name), self._bits[register], following)
+        add_register(self._ports, str(register.name), self._bits[register], following)
 
     def _read_port(self, net: pyrtl.LogicNet) -> list[Bit]:
         result = self._fresh(len(net.dests[0]))
@@ -170,7 +162,7 @@ class _Netlist:
         add_memory_write(self._ports, self._memory(net, "write_data"), address, data, enable * len(data))
 
     def _memory(self, net: pyrtl.LogicNet, pin: str) -> str:
-        name = verilog_name(net.op_param[1].name)
+        name = str(net.op_param[1].name)
         if f"{name}${pin}" in self._ports:
             raise NotEquivalentError(f"memory {net.op_param[1].name!r} has two ports of a kind")
         return name

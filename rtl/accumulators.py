@@ -17,6 +17,7 @@ from pyrtl import WireVector, concat_list, select
 
 from isa.configuration import PoolConfig
 from isa.pipeline import adder_stages
+from rtl.hierarchy import hardware
 from rtl.mac_array import slices
 from rtl.scrubbed import Scrub, log2
 
@@ -43,6 +44,7 @@ class DrainRead:
     bank: WireVector
 
 
+@hardware()
 def accumulators(
     config: PoolConfig, scrub: Scrub, pixel: Accumulation, sums: list[WireVector], drain: DrainRead
 ) -> list[WireVector]:

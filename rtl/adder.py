@@ -8,6 +8,7 @@ import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
 from isa.arithmetic import ADD_BITS, ADD_WIDTHS
+from rtl.hierarchy import hardware
 from rtl.rounding import clip, delay, dropped_bits, rounding_decision, rounds_up, stage, staged_sum
 
 ADDER_LATENCY = 19
@@ -22,6 +23,7 @@ _CLAMPED_BITS = 10
 """Enough for the rounded sum, clamped: every int8 bound lies strictly inside."""
 
 
+@hardware(instance="{name}")
 def adder_constants(
     parameters: Mapping[str, WireVector], clear: WireVector, name: str = "adder_constants"
 ) -> dict[str, WireVector]:
@@ -57,6 +59,7 @@ def adder_constants(
         }
 
 
+@hardware(instance="{name}")
 def adder_lane(
     a: WireVector,
     b: WireVector,

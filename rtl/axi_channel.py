@@ -25,6 +25,7 @@ from pyrtl import WireVector, select
 
 from isa.configuration import PoolConfig
 from rtl.fifo import in_flight, power_of_two, queue, shifted
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, gated, named, register
 
 RESPONSE_BITS = 2
@@ -63,6 +64,7 @@ class AxiChannelSizes:
         }  # fmt: skip
 
 
+@hardware()
 def axi_channel(sizes: AxiChannelSizes, ports: Mapping[str, WireVector]) -> dict[str, WireVector]:
     """The adapter of one channel. `ports` are wires by the names of `sizes.inputs`; returns the outputs by name.
 

@@ -36,6 +36,7 @@ from isa.registers import (
 )
 from isa.registers import Register as Address
 from rtl.axi_errors import axi_errors, ended_tenants, flags
+from rtl.hierarchy import hardware
 from rtl.sizes import all_of, any_of, chosen, first_of, gated, register
 from rtl.tenants import PROGRESS_BITS
 
@@ -71,6 +72,7 @@ def axi_control_inputs(config: PoolConfig) -> dict[str, int]:
     }  # fmt: skip
 
 
+@hardware()
 def axi_control(config: PoolConfig, ports: Mapping[str, WireVector]) -> dict[str, WireVector]:
     """The whole module. `ports` are wires by the names of `axi_control_inputs`; returns the outputs by name.
 

@@ -19,9 +19,10 @@ from rtl.axi_control import STROBES, axi_control, axi_control_inputs
 from rtl.axi_host import ID_BITS as HOST_ID_BITS
 from rtl.axi_host import LENGTH_BITS, axi_host, axi_host_inputs, host_address_bits
 from rtl.core_ports import ENGINE_COUNT
-from rtl.export import HEADER, bit_range, instance, module_text
+from rtl.export import HEADER, recorded
 from rtl.sizes import Sizes, output
 from rtl.tenants import PROGRESS_BITS
+from rtl.verilog import bit_range, design_texts, instance
 
 AXI_FILES = ("axi_pool.v", "axi_control.v", "axi_channel.v", "axi_host.v", "clock_gate.v")
 """What the AXI top consists of, beside the files of the pool."""
@@ -60,7 +61,11 @@ def axi_verilog(config: PoolConfig) -> dict[str, str]:
     if config.beat_bytes > WIDEST_BEAT:
         return {}
     header = HEADER.format(name=json.dumps(config.name))
-    texts = {f"{name}.v": module_text(name, build) for name, build in axi_modules(config).items()}
+    texts = {
+        f"{part}.v": text
+        for name, build in axi_modules(config).items()
+        for part, text in design_texts(recorded(name, build)).items()
+    }
     texts |= {"axi_pool.v": axi_top(config), "clock_gate.v": CLOCK_GATE}
     return {name: header + texts[name] for name in AXI_FILES} | {C_HEADER: c_header(config)}
 

@@ -16,6 +16,7 @@ from pyrtl import Const, WireVector, select
 
 from isa.configuration import PoolConfig
 from rtl.fifo import queue
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, all_of, any_of, gated, lies_on, register
 
 INCREMENTING = 1
@@ -50,6 +51,7 @@ def axi_host_inputs(config: PoolConfig) -> dict[str, int]:
     }  # fmt: skip
 
 
+@hardware()
 def axi_host(config: PoolConfig, ports: Mapping[str, WireVector]) -> dict[str, WireVector]:
     """The whole module. `ports` are wires by the names of `axi_host_inputs`; returns the outputs by name.
 

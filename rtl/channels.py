@@ -20,6 +20,7 @@ from pyrtl import Const, Register, WireVector, select
 
 from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTION_ADDRESS_BITS
+from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry
 from rtl.prefetch import FetchWish
 from rtl.sizes import Sizes, any_of, chosen, gated, lies_on, low_bits, output, register
@@ -82,6 +83,7 @@ class Slot:
     access: Access
 
 
+@hardware()
 def slot_candidates(
     config: PoolConfig, wheel: Wheel, requests: Sequence[Mapping[str, WireVector]]
 ) -> dict[str, list[WireVector]]:
@@ -96,6 +98,7 @@ def slot_candidates(
     return {name: [chosen(place, [ports[name] for ports in run]) for run in runs] for name in requests[0]}
 
 
+@hardware(instance="channel{channel}_slot")
 def slot(
     config: PoolConfig,
     channel: int,
@@ -196,6 +199,7 @@ class Violation:
     instruction: WireVector
 
 
+@hardware(instance="channel{channel}_pipeline")
 def channel_pipeline(
     config: PoolConfig, channel: int, access: Access, response: WireVector, core: WireVector
 ) -> tuple[Violation, Due]:
@@ -259,6 +263,7 @@ def channel_pipeline(
     )
 
 
+@hardware()
 def core_responses(
     config: PoolConfig, due: Sequence[Due], slots: Sequence[Slot], inputs: Sequence[Mapping[str, Register]]
 ) -> None:
@@ -298,6 +303,7 @@ def host_port(
     return HostPort(valid, write, address, data, strobe, register("host_taken", 1))
 
 
+@hardware()
 def host_responses(config: PoolConfig, host: HostPort, slots: Sequence[Slot], due: Sequence[Due]) -> None:
     """Drive the host's outputs: a request was taken; a read's data, or a write is done (with data 0)."""
     host.taken.next <<= any_of([each.is_host for each in slots])

@@ -52,6 +52,7 @@ from isa.walks import window_shape
 from rtl.accumulators import Accumulation, accumulators
 from rtl.banked_memory import BankedMemory, stepped
 from rtl.drain import HandOver, drain_job, drain_results
+from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.line_buffers import line_buffers
@@ -110,6 +111,7 @@ class _Walk:
         return _Walk(**{key: scrub.kept(value, enable, f"{name}_{key}") for key, value in vars(self).items()})
 
 
+@hardware()
 def compute_engine(
     config: PoolConfig,
     scrub: Scrub,
@@ -275,6 +277,7 @@ class _Sums:
     """The tile that has just slid in lies behind the end of the weights buffer."""
 
 
+@hardware("array")
 def _array(
     config: PoolConfig,
     scrub: Scrub,
@@ -314,6 +317,7 @@ class _Fetch:
     overrun: Register
 
 
+@hardware("weight_fetch")
 def _weight_fetch(
     config: PoolConfig,
     scrub: Scrub,
@@ -357,7 +361,8 @@ def _weight_fetch(
 def _taps(config: PoolConfig, window: WindowSettings) -> list[WireVector]:
     """For each vector of a depthwise CONV's weight tile, whether its place of the window lies in the kernel."""
     rows, columns = window_shape(config.array)
-    in_rows = [window.kernel_rows_left >= row for row in range(rows)]
-    in_columns = [window.kernel_columns_left >= column for column in range(columns)]
+    always = Const(1, 1)
+    in_rows = [always, *[window.kernel_rows_left >= row for row in range(1, rows)]]
+    in_columns = [always, *[window.kernel_columns_left >= column for column in range(1, columns)]]
     taps: list[WireVector] = [in_row & in_column for in_row in in_rows for in_column in in_columns]
     return taps + [Const(0, 1)] * (config.array - len(taps))

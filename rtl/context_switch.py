@@ -18,6 +18,7 @@ from pyrtl import Const, Register, WireVector
 from isa.configuration import PoolConfig
 from isa.registers import CoreState
 from rtl.core_ports import SCRUB_ADDRESS_BITS
+from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry
 from rtl.sizes import SCRUB_MARGIN_CYCLES, first_of, gated, low_bits
 
@@ -27,6 +28,7 @@ def switch_cycles(config: PoolConfig) -> int:
     return config.drain_cycles + config.scrub_cycles + SCRUB_MARGIN_CYCLES
 
 
+@hardware()
 def context_switch(
     config: PoolConfig,
     entry: CoreEntry,

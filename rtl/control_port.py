@@ -27,6 +27,7 @@ from isa.registers import (
     TenantState,
 )
 from isa.registers import Register as Address
+from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry
 from rtl.sizes import any_of, chosen, first_of, output, register
 from rtl.tenants import PROGRESS_BITS, Tenant, TenantEvents
@@ -63,6 +64,7 @@ class Commands:
     stops: list[WireVector]
 
 
+@hardware()
 def control_port(
     config: PoolConfig,
     write: WireVector,

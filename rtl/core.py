@@ -27,6 +27,7 @@ from isa.instructions import OPCODE_BITS, Buffer, Engine
 from rtl.banked_memory import BankedMemory, narrowed
 from rtl.compute_engine import ComputeBuffers, ComputeEngine, compute_engine
 from rtl.core_ports import ENGINE_COUNT, core_ports
+from rtl.hierarchy import hardware
 from rtl.instruction_fields import word_bits
 from rtl.instruction_queue import QueueHead, instruction_queue
 from rtl.load_engine import LoadEngine, buffer_depths, load_engine
@@ -40,6 +41,7 @@ _ENGINES = (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
 assert len(_ENGINES) == ENGINE_COUNT
 
 
+@hardware()
 def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, WireVector]:
     """One core. Takes a wire for every input of `core_ports`, returns a register for every output.
 

@@ -17,6 +17,7 @@ from isa.instructions import (
     Instruction,
     Return,
 )
+from rtl.hierarchy import hardware
 from rtl.sizes import any_of
 
 
@@ -38,6 +39,7 @@ class Decoded:
     """28 bits, of CALL."""
 
 
+@hardware()
 def decoder(word: WireVector) -> Decoded:
     """Decode one 128-bit word. Illegal words are legal in no class: all other bits but the fields are 0 then."""
     opcode = word[:OPCODE_BITS]

@@ -17,6 +17,7 @@ from isa.instructions import INSTRUCTION_ADDRESS_BITS, WORD_BITS
 from isa.registers import Fault
 from rtl.core_ports import FAULT_CAUSE_BITS
 from rtl.decoder import Decoded, decoder
+from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry
 from rtl.prefetch import Jump, prefetch_read
 from rtl.sizes import Sizes, any_of, chosen, first_of, gated, low_bits, register
@@ -143,6 +144,7 @@ class Dispatch:
     faults: list[FaultSource]
 
 
+@hardware()
 def dispatcher(
     config: PoolConfig,
     wheel: Wheel,

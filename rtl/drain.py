@@ -38,6 +38,7 @@ from isa.instructions import PARAMETER_VECTORS, Add, Lookup
 from isa.pipeline import DRAIN_SETUP, LANE_LATENCY, add_cycles, drain_groups
 from rtl.accumulators import ACCUMULATOR_BITS, DrainRead
 from rtl.banked_memory import BankedMemory
+from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind
 from rtl.mac_array import slices
 from rtl.result_path import Clipping, GroupMark, JobKind, LaneInputs, ResultVector, TableWrite, result_path
@@ -110,6 +111,7 @@ class Sequence:
     parameters_slide: WireVector
 
 
+@hardware()
 def drain_job(
     config: PoolConfig,
     scrub: Scrub,
@@ -236,6 +238,7 @@ def drain_job(
     )
 
 
+@hardware()
 def drain_results(
     config: PoolConfig,
     scrub: Scrub,

@@ -1,4 +1,4 @@
-"""Verilog of a pool: `shell.v`, `core.v`, and `pool.v`, the top that instantiates the shell and M times the core.
+"""Verilog of a pool: `pool.v`, the top; `shell.v` and `core.v`, which it instantiates; a file for each of their parts.
 
 Clock `clk`; synchronous reset `rst`, which brings every register to its reset value; memories start as they are,
 which the scrub and the sweep after reset make irrelevant. Hold `rst` for one cycle: the first cycle without it is
@@ -8,39 +8,36 @@ cycle 0 of PyRTL's simulation of the flat netlist.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pyrtl
-from pyrtl import Input, Output
+from pyrtl import Input
 
 from isa.configuration import PoolConfig
 from rtl.core_ports import core_ports
+from rtl.hierarchy import RecordingBlock
+from rtl.modules import Design, ExportError
 from rtl.pool import CoreBuilder, core_stub, pool
 from rtl.sizes import output
+from rtl.verilog import bit_range, design_texts, instance
 
-FILES = ("shell.v", "core.v", "pool.v")
-"""What a pool itself consists of, in the order in which a reader wants it; the AXI top comes beside it."""
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+__all__ = ["Design", "ExportError", "export", "verilog"]
+
 HEADER = "// Tenure, pool {name}: written by rtl/export.py. Do not edit.\n"
-
-
-class ExportError(RuntimeError):
-    """A design that cannot become the Verilog that it should be, with the name that is in the way."""
 
 
 def export(config: PoolConfig, directory: Path) -> None:
     """Write the Verilog of `config` into `directory`, made if need be; the same bytes every time.
 
-    Elaborates in a process of its own, because PyRTL numbers its wires per process. Every file appears complete or
-    not at all. Raises ExportError when elaboration fails.
+    Elaborates in a process of its own. Every file appears complete or not at all. Raises ExportError when elaboration
+    fails.
     """
     root = Path(__file__).resolve().parent.parent
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -50,7 +47,7 @@ def export(config: PoolConfig, directory: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
     if finished.returncode:
         reason = finished.stderr.strip().splitlines()[-1:] or ["no message"]
@@ -69,19 +66,26 @@ def write_files(directory: Path, texts: dict[str, str]) -> None:
 
 
 def verilog(config: PoolConfig, core_builder: CoreBuilder) -> dict[str, str]:
-    """The three files as text, from whichever core builder; wires are numbered on from this process's last one."""
+    """The files as text by their names, from whichever core builder; the top first, parts behind what they are of."""
     header = HEADER.format(name=json.dumps(config.name))
-    shell_ports: list[tuple[str, str, int]] = []
+    shell, core = shell_design(config), core_design(config, core_builder)
+    modules = {"pool": _top(config, shell)}
+    for design in (shell, core):
+        for name, text in design_texts(design).items():
+            if name in modules:
+                raise ExportError(f"two modules would be called {name}")
+            modules[name] = text
+    return {f"{name}.v": header + text for name, text in modules.items()}
 
-    def shell_module() -> None:
-        pool(config, core_stub(config))
-        shell_ports.extend(_ports())
 
-    return {
-        "shell.v": header + module_text("shell", shell_module),
-        "core.v": header + module_text("core", lambda: core_module(config, core_builder)),
-        "pool.v": header + _top(config, shell_ports),
-    }
+def shell_design(config: PoolConfig) -> Design:
+    """The module `shell` and its parts."""
+    return recorded("shell", lambda: pool(config, core_stub(config)))
+
+
+def core_design(config: PoolConfig, core_builder: CoreBuilder) -> Design:
+    """The module `core` and its parts."""
+    return recorded("core", lambda: core_module(config, core_builder))
 
 
 def core_module(config: PoolConfig, core_builder: CoreBuilder) -> None:
@@ -91,6 +95,15 @@ def core_module(config: PoolConfig, core_builder: CoreBuilder) -> None:
         output(f"{port}_o", wire)
 
 
+def recorded(name: str, build: Callable[[], None]) -> Design:
+    """The module `name`, with what `build` puts into the working block, and its parts."""
+    block = RecordingBlock(name)
+    with pyrtl.set_working_block(block, no_sanity_check=True):
+        build()
+    block.sanity_check()
+    return Design(block)
+
+
 def block_of(build: Callable[[], None]) -> pyrtl.Block:
     """A block of its own with what `build` puts into the working block."""
     with pyrtl.temp_working_block():
@@ -98,75 +111,33 @@ def block_of(build: Callable[[], None]) -> pyrtl.Block:
         return pyrtl.working_block()
 
 
-def module_text(name: str, build: Callable[[], None]) -> str:
-    """Verilog of what `build` puts into a block of its own."""
-    block = block_of(build)
-    block.sanity_check()
-    _check_names(block)
-    text = io.StringIO()
-    pyrtl.output_to_verilog(text, add_reset=True, initialize_registers=False, module_name=name, block=block)
-    body = text.getvalue()
-    return body[body.index(f"module {name}(") :]
+def module_files(file: Path) -> list[Path]:
+    """The files of an exported module and of all that it instantiates, the module's own first."""
+    found = [file]
+    for each in found:
+        instantiated = re.findall(r"^  (\w+) \w+ \($", each.read_text(encoding="ascii"), re.MULTILINE)
+        found += [part for name in dict.fromkeys(instantiated) if (part := file.parent / f"{name}.v") not in found]
+    return found
 
 
-def _check_names(block: pyrtl.Block) -> None:
-    """PyRTL renames what is no Verilog identifier, and silently: refuse names that would then collide."""
-    memories = {net.op_param[1].name for net in block.logic if net.op in "m@"}
-    names = [wire.name for wire in block.wirevector_set] + sorted(memories)
-    check_identifiers(name for name in names if not name.startswith(("tmp", "const_")))
-
-
-def check_identifiers(names: Iterable[str]) -> None:
-    """Raise ExportError unless the names, with underscores for what Verilog forbids, are distinct identifiers."""
-    owners: dict[str, str] = {}
-    for name in sorted(names):
-        identifier = re.sub(r"\W", "_", name)
-        if not _IDENTIFIER.fullmatch(identifier):
-            raise ExportError(f"{name!r} cannot become a Verilog identifier")
-        if identifier in owners:
-            raise ExportError(f"{owners[identifier]!r} and {name!r} would both be called {identifier} in Verilog")
-        owners[identifier] = name
-
-
-def _ports() -> list[tuple[str, str, int]]:
-    """Ports of the working block as (direction, name, bits), inputs first, by name."""
-    block = pyrtl.working_block()
-    return [
-        (direction, wire.name, len(wire))
-        for direction, kind in (("input", Input), ("output", Output))
-        for wire in sorted(block.wirevector_subset(kind), key=lambda wire: wire.name)
-    ]
-
-
-def bit_range(bits: int) -> str:
-    """The range in a declaration of so many bits; empty for one bit."""
-    return "" if bits == 1 else f"[{bits - 1}:0] "
-
-
-def _top(config: PoolConfig, shell_ports: list[tuple[str, str, int]]) -> str:
+def _top(config: PoolConfig, shell: Design) -> str:
     """The module `pool`: the shell's ports, without those of its cores, which are wired to instances of `core`."""
-    inner = {f"core{core}_{port}_o" for core in range(config.cores) for port in core_ports(config).inputs}
-    inner |= {f"core{core}_{port}_i" for core in range(config.cores) for port in core_ports(config).outputs}
+    ports = core_ports(config)
+    inner = {f"core{core}_{port}_o" for core in range(config.cores) for port in ports.inputs}
+    inner |= {f"core{core}_{port}_i" for core in range(config.cores) for port in ports.outputs}
+    shell_ports = [("input", str(wire.name), len(wire)) for wire in shell.top.inputs]
+    shell_ports += [("output", name, len(wire)) for name, wire in shell.top.shown.items()]
     outer = [port for port in shell_ports if port[1] not in inner]
-    lines = ["module pool("]
+    lines = ["// The pool: the shell, which is the trusted part, around its cores.", "module pool("]
     declarations = ["  input clk", "  input rst"] + [f"  {way} {bit_range(bits)}{name}" for way, name, bits in outer]
     lines += [",\n".join(declarations), ");"]
     lines += [f"  wire {bit_range(bits)}{name};" for _, name, bits in shell_ports if name in inner]
     lines += instance("shell", "shell", {name: name for _, name, _ in shell_ports})
-    ports = core_ports(config)
     for core in range(config.cores):
         wires = {port: f"core{core}_{port}_o" for port in ports.inputs}
         wires |= {f"{port}_o": f"core{core}_{port}_i" for port in ports.outputs}
         lines += instance("core", f"core{core}", wires)
     return "\n".join([*lines, "endmodule", ""])
-
-
-def instance(
-    module: str, name: str, connections: Mapping[str, str], clock: str = "clk", reset: str = "rst"
-) -> list[str]:
-    """Lines that instantiate a module of ours; `connections` are wires by the names of pins."""
-    pins = {"clk": clock, "rst": reset, **connections}
-    return [f"  {module} {name} (", ",\n".join(f"    .{pin}({wire})" for pin, wire in pins.items()), "  );"]
 
 
 def _main() -> None:

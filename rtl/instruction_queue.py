@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyrtl
 from pyrtl import Const, WireVector, select
 
+from rtl.hierarchy import hardware
 from rtl.scrubbed import Scrub, resized
 
 
@@ -25,6 +26,7 @@ class QueueHead:
     address: WireVector
 
 
+@hardware()
 def instruction_queue(
     scrub: Scrub, arrives: WireVector, word: WireVector, address: WireVector, taken: WireVector, depth: int
 ) -> QueueHead:

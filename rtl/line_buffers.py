@@ -17,6 +17,7 @@ from pyrtl import WireVector
 
 from isa.configuration import PoolConfig
 from isa.walks import window_shape
+from rtl.hierarchy import hardware
 from rtl.scrubbed import Scrub
 
 
@@ -30,6 +31,7 @@ class Window:
     """In the next cycle each place shows what the one in front of it shows now."""
 
 
+@hardware()
 def line_buffers(
     config: PoolConfig, scrub: Scrub, pixel: WireVector, place: WireVector, valid: WireVector, clears: WireVector
 ) -> Window:

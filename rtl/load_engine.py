@@ -41,6 +41,7 @@ from isa.instructions import (
 )
 from isa.registers import Fault
 from rtl.banked_memory import BankWrite, bank_writes
+from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.scrubbed import Scrub, drive, log2, resized
@@ -95,6 +96,7 @@ class _Beat:
     last: WireVector
 
 
+@hardware()
 def load_engine(
     config: PoolConfig,
     scrub: Scrub,

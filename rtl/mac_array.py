@@ -35,6 +35,7 @@ from pyrtl import Const, Register, WireVector, concat, concat_list, select
 
 from isa.pipeline import ADDER_LEVELS_PER_STAGE
 from isa.walks import window_shape
+from rtl.hierarchy import hardware
 from rtl.line_buffers import Window
 from rtl.rounding import sum_with_carry
 from rtl.scrubbed import Scrub, log2, signed_fit
@@ -84,6 +85,7 @@ class WeightTile:
     is_depthwise: Register
 
 
+@hardware()
 def weight_tile(
     scrub: Scrub,
     array: int,
@@ -142,6 +144,7 @@ def slices(vector: WireVector, bits: int) -> list[WireVector]:
     return [vector[start : start + bits] for start in range(0, len(vector), bits)]
 
 
+@hardware()
 def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector, tile: WeightTile) -> list[WireVector]:
     """For each output channel o: sum over k of pixel[k] * tile[k][o] (depthwise: window[k][o] * tile[k][o]), as 32-bit
     registers would add it. `pixel` and `window` belong to `tile`, which follows `swaps` by a cycle.

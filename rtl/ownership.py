@@ -12,6 +12,7 @@ from pyrtl import Register, WireVector
 from isa.configuration import PoolConfig
 from isa.instructions import VIRTUAL_CORE_BITS
 from isa.registers import CoreState
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, register
 
 CORE_STATE_BITS = 2
@@ -31,6 +32,7 @@ class CoreEntry:
     """For each tenant, 1 bit: the entry names it, in whatever state."""
 
 
+@hardware()
 def ownership_table(config: PoolConfig) -> list[CoreEntry]:
     """Registers of the table; `context_switch` drives them. Reset enters SCRUBBING: memories survive a reset."""
     sizes = Sizes(config)

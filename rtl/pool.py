@@ -30,6 +30,7 @@ from rtl.context_switch import context_switch
 from rtl.control_port import control_port, tenant_events
 from rtl.core_ports import FAULT_CAUSE_BITS, core_ports
 from rtl.dispatcher import dispatcher
+from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry, ownership_table
 from rtl.prefetch import BankResponse, fetch_pointers, fetch_wish, prefetch_banks, prefetch_write
 from rtl.sizes import Sizes, any_of, chosen, first_of, output, register
@@ -94,6 +95,7 @@ def core_input_registers(config: PoolConfig, core: int) -> dict[str, Register]:
     return {port: register(f"core{core}_{port}", bits) for port, bits in core_ports(config).inputs.items()}
 
 
+@hardware()
 def shell(
     config: PoolConfig,
     control: tuple[WireVector, WireVector, WireVector],
@@ -155,6 +157,7 @@ def shell(
         output(f"tenant{index}_state", context.progress)
 
 
+@hardware()
 def pending_request(ports: Mapping[str, WireVector], taken: WireVector) -> dict[str, WireVector]:
     """The request of one core, by the names of its ports; while `taken` shows, the first one there is gone already."""
     requests = {name: wire for name, wire in ports.items() if name.startswith("request_") and "next" not in name}
@@ -166,6 +169,7 @@ def pending_request(ports: Mapping[str, WireVector], taken: WireVector) -> dict[
     }
 
 
+@hardware(merged=True)
 def access_faults(tenant: int, violations: Sequence[Violation]) -> list[FaultSource]:
     """Accesses of one tenant beyond its window, lowest channel first."""
     cause = pyrtl.Const(Fault.ACCESS_OUTSIDE_WINDOW, FAULT_CAUSE_BITS)
@@ -175,6 +179,7 @@ def access_faults(tenant: int, violations: Sequence[Violation]) -> list[FaultSou
     ]
 
 
+@hardware()
 def core_faults(tenant: int, entries: Sequence[CoreEntry], outputs: Sequence[Mapping[str, WireVector]]) -> FaultSource:
     """What the cores of one tenant report, the lowest core first: chosen by its number, for the fields are wide."""
     reports = [

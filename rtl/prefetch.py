@@ -16,6 +16,7 @@ import pyrtl
 from pyrtl import MemBlock, Register, WireVector
 
 from isa.configuration import PoolConfig
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, any_of, chosen, first_of, gated, joined, lies_on, low_bits, register
 from rtl.tenants import Tenant
 from rtl.windows import Window
@@ -28,6 +29,7 @@ class FetchWish:
     on_channel: tuple[WireVector, ...]
 
 
+@hardware()
 def fetch_wish(config: PoolConfig, tenant: Tenant, window: Window) -> FetchWish:
     """A RUNNING tenant whose buffer has room fetches its next beat, unless that is beyond the window."""
     sizes = Sizes(config)
@@ -46,6 +48,7 @@ class Jump:
     target: WireVector
 
 
+@hardware()
 def fetch_pointers(
     config: PoolConfig, tenant: Tenant, jump: Jump, stop: WireVector, requested: WireVector, arrived: WireVector
 ) -> None:
@@ -87,6 +90,7 @@ def prefetch_banks(config: PoolConfig) -> list[MemBlock]:
     ]
 
 
+@hardware()
 def prefetch_write(
     config: PoolConfig,
     banks: Sequence[MemBlock],
@@ -117,6 +121,7 @@ def prefetch_write(
     return [any_of(pulses) for pulses in arrivals]
 
 
+@hardware()
 def prefetch_read(
     config: PoolConfig, banks: Sequence[MemBlock], tenant: WireVector, beat: WireVector
 ) -> tuple[Register, ...]:

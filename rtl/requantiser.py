@@ -7,6 +7,7 @@ from pyrtl import Const, WireVector, concat, select
 
 from isa.arithmetic import SIGNIFICANT_BITS
 from rtl.adder import ADDER_LATENCY
+from rtl.hierarchy import hardware
 from rtl.rounding import clip, delay, leading_zeros, rounds_up, stage, sum_with_carry
 
 REQUANTISER_LATENCY = ADDER_LATENCY
@@ -20,6 +21,7 @@ _DISTANCES = 12
 """Shifts by 14..25 matter; by 25 or more leaves less than a half, hence 0."""
 
 
+@hardware(instance="{name}")
 def requantiser_lane(
     accumulator: WireVector,
     mantissa: WireVector,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pyrtl import WireVector, select
 
 from isa.configuration import PoolConfig
+from rtl.hierarchy import hardware
 from rtl.scrubbed import Scrub
 
 
@@ -50,6 +51,7 @@ class _Entry:
     instruction: WireVector
 
 
+@hardware()
 def request_port(
     config: PoolConfig,
     scrub: Scrub,

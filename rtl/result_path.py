@@ -22,6 +22,7 @@ from isa.instructions import TABLE_VECTORS
 from isa.pipeline import LANE_LATENCY, RESULT_TO_WRITE
 from rtl.adder import ADDER_LATENCY, adder_constants, adder_lane
 from rtl.banked_memory import BankedMemory, BankWrite
+from rtl.hierarchy import hardware
 from rtl.requantiser import REQUANTISER_LATENCY, requantiser_lane
 from rtl.scrubbed import Scrub
 
@@ -88,6 +89,7 @@ class ResultVector:
     ends_job: WireVector
 
 
+@hardware()
 def result_path(
     config: PoolConfig,
     scrub: Scrub,

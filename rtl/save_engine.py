@@ -32,6 +32,7 @@ from isa.configuration import PoolConfig
 from isa.instructions import BUFFER_INDEX_BITS, COMPUTED_ADDRESS_BITS, ConfigSave, Save, SyncRaise
 from isa.registers import Fault
 from rtl.banked_memory import BankedMemory
+from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.scrubbed import Scrub, drive, log2, onehot, resized
@@ -74,6 +75,7 @@ def writes_in_flight(config: PoolConfig) -> int:
     return (config.channel_latency + 8) // config.slot_spacing + 3
 
 
+@hardware()
 def save_engine(
     config: PoolConfig,
     scrub: Scrub,

@@ -15,6 +15,8 @@ from functools import reduce
 import pyrtl
 from pyrtl import Const, MemBlock, Register, WireVector, select
 
+from rtl.hierarchy import OpenPart
+
 
 def log2(number: int) -> int:
     """The exponent of a power of two."""
@@ -51,32 +53,42 @@ class Memory:
         self._scrub = scrub
         self._name = name
         self._bits = bits
+        self._part = OpenPart("memory", name, f"{1 << self.address_bits}x{bits}", Memory)
         self._block = MemBlock(bits, self.address_bits, name, max_read_ports=1, max_write_ports=1, asynchronous=True)
+        self._part.learn(words=self._block)
         self._written, self._writes = WireVector(self.address_bits), WireVector(1)
 
     def write(self, address: WireVector, data: WireVector, enable: WireVector) -> None:
         """Connect the write port; the address is taken modulo the depth."""
-        active = self._scrub.active
-        self._written <<= resized(address, self.address_bits)
-        self._writes <<= enable
-        place = select(active, resized(self._scrub.address, self.address_bits), self._written)
-        swept_once = self.depth >= self._scrub.cycles
-        word = select(active, Const(0, self._bits), data) if swept_once else data
-        self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
+        active, sweep_address = self._scrub.active, self._scrub.address
+        with self._part.inside(
+            write_address=address, write_data=data, write_enable=enable, scrub=active, scrub_address=sweep_address
+        ):
+            self._written <<= resized(address, self.address_bits)
+            self._writes <<= enable
+            place = select(active, resized(sweep_address, self.address_bits), self._written)
+            swept_once = self.depth >= self._scrub.cycles
+            word = select(active, Const(0, self._bits), data) if swept_once else data
+            self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
 
     def word(self, address: WireVector) -> WireVector:
         """Connect the read port without its register: the caller loads the word into a register at once."""
-        word, collides = self._port(address)
-        return select(collides, Const(0, self._bits), word)
+        with self._part.inside(read_address=address):
+            word, collides = self._port(address)
+            data = select(collides, Const(0, self._bits), word)
+        self._part.learn(read_data=data)
+        return data
 
     def read(self, address: WireVector, enable: WireVector | None = None) -> Register:
         """Connect the read port: the word, one cycle later. Without `enable` it is read in every cycle; with it the
         register keeps its word in the others."""
         register = self._scrub.register(self._bits, f"{self._name}_data")
-        word, collides = self._port(address)
-        if enable is not None:
-            word, collides = select(enable, word, register), enable & collides
-        self._scrub.load(register, word, self._scrub.active | collides)
+        with self._part.inside(read_address=address, **({} if enable is None else {"read_enable": enable})):
+            word, collides = self._port(address)
+            if enable is not None:
+                word, collides = select(enable, word, register), enable & collides
+            self._scrub.load(register, word, self._scrub.active | collides)
+        self._part.learn(read_data=register)
         return register
 
     def _port(self, address: WireVector) -> tuple[WireVector, WireVector]:

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pyrtl import Register, WireVector
 
 from isa.configuration import PoolConfig
+from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry
 from rtl.sizes import all_of, any_of, chosen, register
 from rtl.tenants import Tenant
 
 
+@hardware()
 def sync_controller(
     config: PoolConfig,
     entries: Sequence[CoreEntry],

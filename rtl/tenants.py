@@ -11,6 +11,7 @@ from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTION_ADDRESS_BITS, End
 from isa.registers import CONTROL_DATA_BITS, Fault, TenantState
 from rtl.core_ports import FAULT_CAUSE_BITS
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, any_of, first_of, register
 
 PROGRESS_BITS = 3
@@ -44,6 +45,7 @@ class Tenant:
     """RUNNING or PAUSED: its cores' requests are taken."""
 
 
+@hardware()
 def tenants(config: PoolConfig) -> list[Tenant]:
     """Registers of all contexts."""
     sizes = Sizes(config)
@@ -97,6 +99,7 @@ class TenantEvents:
     """Every core has arrived at a barrier."""
 
 
+@hardware()
 def tenant_progress(
     tenant: Tenant, events: TenantEvents, faults: Sequence[FaultSource], is_last_position: WireVector
 ) -> None:

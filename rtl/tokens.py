@@ -14,6 +14,7 @@ from pyrtl import Const, WireVector, select
 from isa.instructions import TOKEN_BITS
 from isa.registers import Fault
 from rtl.core_ports import FAULT_CAUSE_BITS
+from rtl.hierarchy import hardware
 from rtl.scrubbed import Scrub, any_of, resized
 
 
@@ -27,6 +28,7 @@ class Tokens:
     overflows: WireVector
 
 
+@hardware()
 def token_counter(scrub: Scrub, name: str) -> Tokens:
     """Counts the tokens of one edge. A token more than it can count is dropped, and `overflows` in that cycle."""
     given, taken = WireVector(1), WireVector(1)
@@ -49,6 +51,7 @@ class FaultSignal:
     address: WireVector
 
 
+@hardware()
 def fault_output(scrub: Scrub, signals: Sequence[FaultSignal]) -> tuple[WireVector, WireVector, WireVector]:
     """Registers (valid, cause, address) for the first of the signals that is valid."""
     cause: WireVector = Const(0, FAULT_CAUSE_BITS)

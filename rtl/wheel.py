@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyrtl import Const, WireVector
 
 from isa.configuration import PoolConfig
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, register
 
 RESPONSE_STAGES = 2
@@ -29,6 +30,7 @@ class Wheel:
     """Core named by the slot whose response is on the channel's input in this cycle."""
 
 
+@hardware()
 def wheel(config: PoolConfig) -> Wheel:
     """M * R positions; channel g serves position (t - g * M / G) mod (M * R) at cycle t.
 

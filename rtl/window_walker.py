@@ -30,6 +30,7 @@ from pyrtl import Const, Register, WireVector, concat, select
 from isa.configuration import PoolConfig
 from isa.instructions import BUFFER_INDEX_BITS, ConfigTile, ConfigWindow, Conv, Pool
 from isa.pipeline import fill_cycles, pass_cycles, pool_pass_cycles
+from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, layout_of_field, value_of
 from rtl.scrubbed import Scrub, log2, resized, signed_fit
 
@@ -101,6 +102,7 @@ class WindowSettings:
     """Raster columns from one output pixel to the next, less one; more than there are where a row has one pixel."""
 
 
+@hardware()
 def window_settings(
     config: PoolConfig, scrub: Scrub, window: dict[str, Register], tile: dict[str, Register]
 ) -> WindowSettings:
@@ -189,6 +191,7 @@ class _Pass:
     is_last: WireVector
 
 
+@hardware()
 def window_walker(
     config: PoolConfig,
     scrub: Scrub,

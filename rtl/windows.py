@@ -14,6 +14,7 @@ import pyrtl
 from pyrtl import Const, Register, WireVector
 
 from isa.configuration import PoolConfig
+from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, all_of, any_of, chosen, first_of, gated, joined, register
 
 ATTACHMENT_BITS = 2
@@ -38,6 +39,7 @@ class Window:
     is_dirty: WireVector
 
 
+@hardware("windows", merged=True)
 def windows(config: PoolConfig) -> list[Window]:
     """Registers of all windows. After reset tenant n is DIRTY with a window of F beats from n * F.
 
@@ -68,6 +70,7 @@ class WindowCommands:
     stop: WireVector
 
 
+@hardware("windows", merged=True)
 def window_update(
     window: Window, commands: WindowCommands, base: WireVector, limit: WireVector, swept: WireVector
 ) -> None:
@@ -104,6 +107,7 @@ class Sweep:
     counts: tuple[Register, ...]
 
 
+@hardware("sweep_engine", merged=True)
 def sweep_engine(config: PoolConfig, table: Sequence[Window]) -> Sweep:
     """Registers of the sweep: the tenant being swept and, per channel, the number of beats already written."""
     sizes = Sizes(config)
@@ -128,6 +132,7 @@ def sweep_engine(config: PoolConfig, table: Sequence[Window]) -> Sweep:
     )
 
 
+@hardware("sweep_engine", merged=True)
 def sweep_update(
     config: PoolConfig, sweep: Sweep, table: Sequence[Window], issued: Sequence[WireVector]
 ) -> list[WireVector]:

@@ -10,15 +10,15 @@ from benchmarks.synthesis.synthesise import LARGE_MEMORY_BITS, Memory, Synthesis
 
 NOT_MEANT = "NOT MEANT"
 MEANT_FOR_LUT_RAM = {
-    r"core\.(load|compute|save)_queue_waiting": "a queue of few, wide words",
-    r"core\.load_outstanding": "a queue of few, wide words",
-    r"core\.compute_results_table_\d+": "256 bytes, one table for each lane, all read in the same cycle",
-    r"core\.parameters": "2 kbit in pool `tiny`; block RAM in larger ones",
-    r"shell\.channel\d+_prefetch": "few, wide words: one beat of a program in a cycle",
+    r"core\.(load|compute|save)_queue\.waiting\.words": "a queue of few, wide words",
+    r"core\.load\.outstanding\.words": "a queue of few, wide words",
+    r"core\.compute\.(\w+\.)*table_\d+\.words": "256 bytes, one table for each lane, all read in the same cycle",
+    r"core\.parameters\.words": "2 kbit in pool `tiny`; block RAM in larger ones",
+    r"shell\.prefetch_write\.channel\d+_prefetch": "few, wide words: one beat of a program in a cycle",
     r"axi_(channel|host)\.(answers|requests)_memory": "as many wide words as beats are in flight",
 }
-"""Regular expressions for `module.memory`, and why: all of them have few words, of which block RAM has 512 at least, so
-that they would take a larger share of the card there (the table of the bench gives both)."""
+"""Regular expressions for `module.memory`, with the path to it, and why: all of them have few words, of which block RAM
+has 512 at least, so that they would take a larger share of the card there (the table of the bench gives both)."""
 
 _SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 """Words and bits of a RAMB18 with a write port and a read port."""

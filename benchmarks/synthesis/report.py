@@ -15,7 +15,7 @@ from benchmarks.synthesis.dedicated import write_baseline
 from benchmarks.synthesis.devices import FAMILIES, Resources
 from benchmarks.synthesis.synthesise import Synthesis, synthesise
 from isa.configuration import PoolConfig
-from rtl.export import export
+from rtl.export import export, module_files
 
 WORKERS = 2
 """Runs of yosys at the same time; each takes a gigabyte or two at `paper`."""
@@ -25,7 +25,7 @@ Report = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Module:
-    """What is synthesised: a module of a Verilog file, and how many of them the pool has."""
+    """What is synthesised: the module of a Verilog file, with its parts, and how many of them the pool has."""
 
     file: str
     top: str
@@ -102,26 +102,25 @@ def _synthesised(config: PoolConfig, report: Report) -> dict[str, dict[str, obje
         report(0, "elaborating")
         export(config, directory)
         write_baseline(config, directory)
-        texts = {name: directory / module.file for name, module in MODULES.items()}
-        jobs = [
-            (family, name)
+        files = {
+            name: module_files(directory / module.file)
             for name, module in MODULES.items()
-            for family in module.families
-            if texts[name].exists()  # no AXI for beats that are wider than any AXI bus
-        ]
-        weights = {name: math.sqrt(texts[name].stat().st_size) for _, name in jobs}
+            if (directory / module.file).exists()  # no AXI for beats that are wider than any AXI bus
+        }
+        jobs = [(family, name) for name, module in MODULES.items() for family in module.families if name in files]
+        weights = {name: math.sqrt(sum(file.stat().st_size for file in files[name])) for _, name in jobs}
         whole, done = sum(weights[name] for _, name in jobs), 0.0
         result: dict[str, dict[str, object]] = {family: {} for family in FAMILIES}
 
         def run(family: str, name: str) -> dict[str, object]:
             key = (
-                texts[name].read_text(),
+                [file.read_text() for file in files[name]],
                 MODULES[name].top,
                 family,
                 modules_digest("benchmarks.synthesis.synthesise"),
             )
             return remembered(
-                "synthesised", (*key, version("pyosys")), lambda: synthesise([texts[name]], MODULES[name].top, family)
+                "synthesised", (*key, version("pyosys")), lambda: synthesise(files[name], MODULES[name].top, family)
             )
 
         with ThreadPoolExecutor(WORKERS) as workers:

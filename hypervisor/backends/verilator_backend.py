@@ -16,7 +16,7 @@ from isa.configuration import PoolConfig
 
 
 def export_pool(config: PoolConfig, directory: Path) -> None:
-    """Write the pool's Verilog: shell.v, core.v and the top pool.v. Raises PortError when that fails."""
+    """Write the pool's Verilog, with pool.v for a top. Raises PortError when that fails."""
     from rtl.export import ExportError, export
 
     try:

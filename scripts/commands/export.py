@@ -47,7 +47,7 @@ def export(output: Path, verify: bool, pool: PoolConfig, as_json: bool) -> None:
 
 
 def _verified(pool: PoolConfig, directory: Path) -> dict[str, int]:
-    """What was compared. Raises InputError where shell.v, core.v or pool.v differ from the netlist."""
+    """What was compared. Raises InputError where the pool's files differ from the netlist."""
     from formal.export_equivalence import check_export
     from formal.netlist_json import NotEquivalentError
     from rtl.core import core

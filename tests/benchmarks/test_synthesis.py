@@ -27,8 +27,7 @@ from isa.registers import Command, TenantState
 from isa.registers import Register as Address
 from rtl.axi_export import axi_modules
 from rtl.core import core
-from rtl.export import block_of, core_module
-from rtl.pool import core_stub, pool
+from rtl.export import core_design, recorded, shell_design
 from tests.backends.small_programs import CONFIG, INPUT, WINDOW_BYTES, core_program, window
 
 pytestmark = pytest.mark.xdist_group("tiny_rtl")
@@ -196,16 +195,16 @@ def test_every_reason_for_lut_ram_is_needed_and_other_memories_stand_out() -> No
 
 
 def memory_names() -> set[str]:
-    """Memories of the modules of `tiny`, as `module.memory` in Verilog."""
-    modules = {
-        "shell": lambda: pool(CONFIG, core_stub(CONFIG)),
-        "core": lambda: core_module(CONFIG, lambda _, inputs: core(CONFIG, inputs)),
-        **axi_modules(CONFIG),
-    }
+    """Memories of the modules of `tiny`, as `module.memory` in the flattened Verilog."""
+    designs = [
+        shell_design(CONFIG),
+        core_design(CONFIG, lambda _, inputs: core(CONFIG, inputs)),
+        *(recorded(name, build) for name, build in axi_modules(CONFIG).items()),
+    ]
     return {
-        f"{name}.{re.sub(r'[^A-Za-z0-9_]', '_', net.op_param[1].name)}"
-        for name, build in modules.items()
-        for net in block_of(build).logic_subset("m")
+        f"{design.top.name}.{design.state_names()[net.op_param[1].name]}"
+        for design in designs
+        for net in design.block.logic_subset("m")
     }
 
 

@@ -15,7 +15,6 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 from isa.c_header import C_HEADER
 from isa.configuration import NAMED_POOLS
 from rtl.axi_export import AXI_FILES
-from rtl.export import FILES
 from scripts.command_line import call
 
 NETWORKS = Path(__file__).parent.parent / "networks"
@@ -152,7 +151,8 @@ def test_a_trace_shows_a_network_go_on_with_other_cores(
 def test_verilog_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = answer(capsys, "export", "--pool", "tiny", "-o", tmp_path / "verilog")["files"]
     assert isinstance(files, dict)
-    assert {Path(name).name for name in files} == {*FILES, *AXI_FILES, C_HEADER}
+    names = {Path(name).name for name in files}
+    assert {*AXI_FILES, C_HEADER, "pool.v", "shell.v", "core.v", "dispatcher.v", "mac_array.v"} < names
     assert all(Path(name).stat().st_size == size for name, size in files.items())
 
 
