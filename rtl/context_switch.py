@@ -58,7 +58,7 @@ def context_switch(
     counts = (is_draining & ~has_drained) | (is_scrubbing & ~has_scrubbed)
     entry.timer.next <<= gated((entry.timer + 1)[: len(entry.timer)], counts)
     for field, argument in ((entry.owner, tenant), (entry.virtual, virtual)):
-        field.next <<= first_of([(grant, argument[: len(field)]), (has_scrubbed, Const(0, len(field)))], field)
+        field.next <<= first_of([(has_scrubbed & ~grant, Const(0, len(field))), (grant, argument[: len(field)])], field)
 
     sweeps = is_scrubbing & (entry.timer < config.scrub_cycles)
     ports["scrub"].next <<= sweeps

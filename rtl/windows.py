@@ -85,8 +85,9 @@ def window_update(
         window.attachment,
     )
     for field, argument in ((window.base, base), (window.limit, limit)):
+        # The reset of a register and its enable take no logic; a choice of two values in front of it takes some.
         field.next <<= first_of(
-            [(commands.attach, argument[: len(field)]), (swept, Const(0, len(field)))],
+            [(swept & ~commands.attach, Const(0, len(field))), (commands.attach, argument[: len(field)])],
             field,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import cache
+from benchmarks.synthesis import report
 from benchmarks.synthesis.dedicated import dedicated_pool
-from benchmarks.synthesis.devices import ALVEO, Resources, resources
+from benchmarks.synthesis.devices import ALVEO, FAMILIES, Resources, resources
 from benchmarks.synthesis.mapped import LongestPath, longest_path
 from benchmarks.synthesis.memories import MEANT_FOR_LUT_RAM, NOT_MEANT, in_block_ram, judged
 from benchmarks.synthesis.synthesise import Memory, Synthesis, synthesise
@@ -34,6 +37,8 @@ pytestmark = pytest.mark.xdist_group("tiny_rtl")
 TASKS = range(CONFIG.tenants)
 DATA = INPUT * CONFIG.array
 """Byte of a window behind the program."""
+LEVELS = 20
+"""Bound on the longest path of a module."""
 
 
 def content(task: int) -> Bytes:
@@ -183,15 +188,42 @@ def test_a_loop_is_refused() -> None:
         longest_path(module(cell("LUT1", {"I0": [2]}, {"O": [3]}), cell("LUT1", {"I0": [3]}, {"O": [2]})))
 
 
-def test_every_reason_for_lut_ram_is_needed_and_other_memories_stand_out() -> None:
+def test_a_memory_that_nobody_meant_for_lut_ram_stands_out() -> None:
+    found = [
+        Memory("features", 64, 64, {"RAM64M8": 10}), Memory("weights", 64, 64, {}), Memory("deep", 1024, 1, {}),
+        Memory("load.outstanding.words", 64, 64, {"RAM64M8": 10}), Memory("output", 512, 64, {"RAMB36E2": 1}),
+    ]  # fmt: skip
+    rows = judged("core", Synthesis({}, found, LongestPath(0, "", "")), ALVEO["Alveo U200"])
+    assert {row["memory"]: (row["place"], row["meant"] == NOT_MEANT) for row in rows} == {
+        "core.features": ("LUT RAM", True),
+        "core.weights": ("flip-flops", True),
+        "core.load.outstanding.words": ("LUT RAM", False),
+        "core.output": ("block RAM", False),
+    }
+
+
+@pytest.mark.skipif("TENURE_PAPER" not in os.environ, reason="TENURE_PAPER=1 runs it: 2 minutes of yosys")
+def test_tiny_has_its_memories_where_they_are_meant_to_be_and_short_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "BENCHES", tmp_path)
+    monkeypatch.setattr(report, "FAMILIES", {"xcup": FAMILIES["xcup"]})
+    for name, each in report.MODULES.items():
+        monkeypatch.setitem(report.MODULES, name, replace(each, families=("xcup",)))
+    cost = report.measure_cost(CONFIG, lambda fraction, step: None)
+    modules = {name: found for name, found in cost.modules["xcup"].items() if not name.startswith("dedicated")}
+    rows = [row for name, found in modules.items() for row in judged(name, found, ALVEO["Alveo U200"])]
+    assert [row for row in rows if row["meant"] == NOT_MEANT] == []
+    assert max(found.path.levels for found in modules.values()) <= LEVELS
+    extra, scrub = cost.virtualisation("xcup"), cost.scrub()
+    assert 0 < extra.lut < cost.modules["xcup"]["dedicated shell"].resources.lut
+    assert extra.ff > 0 and 0 < scrub.lut < cost.modules["xcup"]["core"].resources.lut / 20
+
+
+def test_every_reason_for_lut_ram_is_needed() -> None:
     names = memory_names()
     for pattern in MEANT_FOR_LUT_RAM:
         assert any(re.fullmatch(pattern, name) for name in names), f"no memory is called {pattern}"
-    odd = Synthesis(
-        {}, [Memory("features", 64, 64, {"RAM64M8": 10}), Memory("weights", 64, 64, {})], LongestPath(0, "", "")
-    )
-    rows = judged("core", odd, ALVEO["Alveo U200"])
-    assert [(row["place"], row["meant"]) for row in rows] == [("LUT RAM", NOT_MEANT), ("flip-flops", NOT_MEANT)]
 
 
 def memory_names() -> set[str]:
