@@ -106,10 +106,18 @@ def adder_lane(
 
 
 def _term(operand: WireVector, mantissa: WireVector, shift: WireVector, clear: WireVector, name: str) -> WireVector:
-    """operand * (mantissa << shift), ADD_BITS bits: capture, multiply, shift. Latency 3."""
+    """operand * (mantissa << shift), ADD_BITS bits: capture, multiply, shift. Latency 3.
+
+    The multiplier takes the mantissa as a signed number, like the operand, so that one of 27 x 18 bits is enough; what
+    that takes off, operand << 24 where the mantissa's top bit is set, is added to the upper byte behind it.
+    """
+    width, bits = len(operand), len(operand) + len(mantissa)
     captured = stage(operand, clear, f"{name}_captured")
-    exact = pyrtl.signed_mult(captured, concat(Const(0, 1), mantissa))
-    product = stage(exact[: len(operand) + len(mantissa)], clear, f"{name}_product")
+    exact = captured.sign_extended(bits) * mantissa.sign_extended(bits)
+    signed_product = stage(exact[:bits], clear, f"{name}_signed_product")
+    taken_off = stage(captured & mantissa[-1].sign_extended(width), clear, f"{name}_taken_off")
+    product = WireVector(bits, f"{name}_product")
+    product <<= concat((signed_product[-width:] + taken_off)[:width], signed_product[:-width])
     shifted = pyrtl.shift_left_logical(product.sign_extended(ADD_BITS), shift)
     return stage(shifted, clear, f"{name}_term")
 

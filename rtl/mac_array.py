@@ -24,14 +24,15 @@ make a pair, with two multipliers for each two columns o and o + 1:
 
 In each column a lower half meets one upper half: that of the other multiplier, or in a depthwise CONV that of the same
 multiplier, of the position before. A place without a neighbour makes a pair with a row without a place, and its upper
-halves count nothing in a depthwise CONV. Rows that are left over have a multiplier for each product.
+halves count nothing in a depthwise CONV. Of two rows that are left over, as in an array of 16, the first one has a
+multiplier for each product, and the second one makes them of logic. So A * A / 2 multipliers make A * A products.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyrtl import Const, Register, WireVector, concat, concat_list, select
+from pyrtl import Const, Register, WireVector, concat, concat_list, mux, select
 
 from isa.pipeline import ADDER_LEVELS_PER_STAGE
 from isa.walks import window_shape
@@ -160,11 +161,6 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
     adds_earlier = scrub.stage(tile.is_depthwise, "adds_earlier")
     moved, swapped = scrub.stage(window.moves, "moved"), scrub.stage(swaps, "swapped")
 
-    def product(row: int, column: int, factor: WireVector, weight: WireVector, bits: int) -> WireVector:
-        """The low bits of the product of two sign-extended factors are the signed product."""
-        exact = signed_fit(factor, bits) * signed_fit(weight, bits)
-        return scrub.stage(exact[:bits], f"product_{row}_{column}")
-
     terms: list[list[WireVector]] = [[] for _ in range(array)]
     for pair in pairs:
         packs = {row: slices(tile.rows[row], PACKED_BITS) for row in (pair.first, pair.second)}
@@ -174,7 +170,8 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
                 factor = channels[row]
                 if pair.places:
                     factor = select(tile.is_depthwise, places[pair.first][column], factor)
-                products[column] = product(row, column, factor, packs[row][even // 2], 2 * PRODUCT_BITS)
+                exact = _signed_product(factor, packs[row][even // 2], 2 * PRODUCT_BITS)
+                products[column] = scrub.stage(exact, f"product_{row}_{column}")
             for column, other in ((even, even + 1), (even + 1, even)):
                 low, upper = products[column][:PRODUCT_BITS], products[other][PRODUCT_BITS - 1 :]
                 earlier: WireVector = Const(0, len(upper))
@@ -188,13 +185,34 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
     for first, second in zip(left_over[::2], left_over[1::2], strict=True):
         weights = {row: slices(tile.rows[row], _BYTE) for row in (first, second)}
         for column in range(array):
-            left, right = (
-                product(row, column, select(tile.is_depthwise, places[row][column], channels[row]),
-                        weights[row][column], PRODUCT_BITS)
-                for row in (first, second)
-            )  # fmt: skip
+            factors = {row: select(tile.is_depthwise, places[row][column], channels[row]) for row in (first, second)}
+            products = {
+                first: _signed_product(factors[first], weights[first][column], PRODUCT_BITS),
+                second: _product_in_logic(factors[second], weights[second][column]),
+            }
+            left, right = (scrub.stage(exact, f"product_{row}_{column}") for row, exact in products.items())
             terms[column].append(_pair(left, right, Const(0, 1), f"pair_{first}_{column}"))
     return [_sum(scrub, column_terms, f"sum_{column}") for column, column_terms in enumerate(terms)]
+
+
+def _signed_product(factor: WireVector, weight: WireVector, bits: int) -> WireVector:
+    """The low bits of the product of two sign-extended numbers are their signed product."""
+    return (signed_fit(factor, bits) * signed_fit(weight, bits))[:bits]
+
+
+def _product_in_logic(factor: WireVector, weight: WireVector) -> WireVector:
+    """The product of two int8 without a multiplier, 16 bits: each two bits of the weight choose a multiple."""
+    bits = _BYTE + 2
+    once, twice = signed_fit(factor, bits), signed_fit(concat(factor, Const(0, 1)), bits)
+    multiples = (Const(0, bits), once, twice, (once + twice)[:bits])
+    chosen = [mux(digit, *multiples) for digit in slices(weight, 2)]
+    lower, upper = (
+        (signed_fit(low, bits + 2) + concat(high, Const(0, 2)))[: bits + 2]
+        for low, high in zip(chosen[::2], chosen[1::2], strict=True)
+    )
+    unsigned = (signed_fit(lower, PRODUCT_BITS) + concat(upper, Const(0, 4)))[:PRODUCT_BITS]
+    too_much = factor & weight[-1].sign_extended(_BYTE)  # 2**8 times, for the sign bit counts -2**7 instead of 2**7
+    return concat((unsigned[_BYTE:] - too_much)[:_BYTE], unsigned[:_BYTE])
 
 
 def _pair(left: WireVector, right: WireVector, carry: WireVector, name: str) -> WireVector:

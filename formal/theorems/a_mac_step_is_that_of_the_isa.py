@@ -15,7 +15,7 @@ the multipliers hold it, two weights as high * 2**16 + low, is an invariant of t
 multiplier by multiplier: the register is the low 32 bits of the exact product, and its lower half is then low * x,
 its upper half and the sign of the lower one together high * x, for all int8. An upper half that a depthwise CONV keeps
 for a position is the product of the place behind, by induction: the tile stays and the window moves, or both start
-anew.
+anew. Products that are made of logic are proved for each weight.
 The first adders are proved for every product; the trees behind them are followed net by net: each adder is wider than
 its operands, and so adds integers exactly, and what it adds up is each pair of its column once, 2**16 too large; the
 last step, which takes A * 2**15 off again, is proved for every sum. Last, that the pairs have each product of a column
@@ -178,12 +178,25 @@ def _products(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         pack = parts_of(pipeline.at(0, register), PACKED_BITS)[number]
         exact = signed(pack, 32) * signed(seen(each.row, each.depthwise_low), 32)
         found += holds(each.product, pipeline.at(1, each.product) == exact)
+    factor, weight = z3.BitVecs("factor weight", 8)
+    claims = []
     for row, column in _left_over(config):
         name = f"{_ARRAY}/product_{row}_{column}"
-        weight = parts_of(pipeline.at(0, f"{_ARRAY}/weights_{row}"), 8)[column]
-        exact = signed(weight, PRODUCT_BITS) * signed(seen(row, (row, column)), PRODUCT_BITS)
-        found += holds(name, pipeline.at(1, name) == exact)
-    return found + _int8_products_fit()
+        seen_here, held = seen(row, (row, column)), parts_of(pipeline.at(0, f"{_ARRAY}/weights_{row}"), 8)[column]
+        claim = pipeline.at(1, name) == signed(held, PRODUCT_BITS) * signed(seen_here, PRODUCT_BITS)
+        claims.append((name, z3.substitute(claim, (seen_here, factor), (held, weight))))
+    return found + _int8_products_fit() + _hold_for_each(claims, weight)
+
+
+def _hold_for_each(claims: Sequence[tuple[str, Term]], variable: Term) -> list[str]:
+    """What contradicts claims with names, value by value of a variable, which is easier; the same claim only once."""
+    different = {claim.get_id(): (name, claim) for name, claim in reversed(claims)}
+    return [
+        line
+        for name, claim in different.values()
+        for value in range(1 << variable.size())
+        for line in holds(name, z3.simplify(z3.substitute(claim, (variable, z3.BitVecVal(value, variable.size())))))
+    ]
 
 
 def _window(config: PoolConfig) -> list[str]:

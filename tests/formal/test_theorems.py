@@ -44,6 +44,12 @@ def test_what_is_no_statement_about_runs_is_proved(name: str) -> None:
     assert [line for part in stated.parts(pool) for line in stated.check(pool, part)] == []
 
 
+def test_a_mac_step_of_a_wide_array_is_that_of_the_isa() -> None:
+    """Of 16 rows some are without a place, and some are left over."""
+    stated, pool = check("multiply-accumulate"), replace(NAMED_POOLS["tiny"], name="wide", array=16)
+    assert [line for part in stated.parts(pool) for line in stated.check(pool, part)] == []
+
+
 def test_the_composition_is_unknown_as_long_as_a_premise_is_not_proved() -> None:
     stated = check("L7")
     premises = [TheoremResult(name, "proved", 0.0, [], "") for name in stated.premises]
