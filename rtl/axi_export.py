@@ -105,14 +105,17 @@ def axi_top(config: PoolConfig) -> str:
     channels = range(config.channels)
     buses = bus_signals(config)
     ports = [
-        f'(* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET aresetn" *)',
+        '(* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 aclk CLK" *)',
+        '(* X_INTERFACE_PARAMETER = "XIL_INTERFACENAME aclk, '
+        f'ASSOCIATED_BUSIF {":".join(buses)}, ASSOCIATED_RESET aresetn" *)',
         "input aclk",
-        '(* X_INTERFACE_PARAMETER = "POLARITY ACTIVE_LOW" *)',
+        '(* X_INTERFACE_INFO = "xilinx.com:signal:reset:1.0 aresetn RST" *)',
+        '(* X_INTERFACE_PARAMETER = "XIL_INTERFACENAME aresetn, POLARITY ACTIVE_LOW" *)',
         "input aresetn",
         '(* X_INTERFACE_INFO = "xilinx.com:signal:interrupt:1.0 irq INTERRUPT" *)',
-        '(* X_INTERFACE_PARAMETER = "SENSITIVITY LEVEL_HIGH" *)',
+        '(* X_INTERFACE_PARAMETER = "XIL_INTERFACENAME irq, SENSITIVITY LEVEL_HIGH" *)',
         "output irq",
-        *[port for bus, (signals, is_master) in buses.items() for port in _ports(bus, signals, is_master)],
+        *[port for bus, (signals, is_master) in buses.items() for port in _ports(config, bus, signals, is_master)],
     ]
     parameters = ",\n".join(f"  parameter [{MASTER_ADDRESS_BITS - 1}:0] CH{c}_BASE = 64'd0" for c in channels)
     lines = [
@@ -242,11 +245,20 @@ def _full(data: int, address: int, identity: int) -> list[Signal]:
     ]  # fmt: skip
 
 
-def _ports(bus: str, signals: list[Signal], is_master: bool) -> list[str]:
-    return [
-        f"{'output' if by_master == is_master else 'input'} {bit_range(bits)}{bus}_{name}"
-        for name, bits, by_master in signals
-    ]
+def _ports(config: PoolConfig, bus: str, signals: list[Signal], is_master: bool) -> list[str]:
+    """Declarations of a bus, each with what tells Vivado's block designs about it; the first one has its properties."""
+    properties: dict[str, object] = {"PROTOCOL": "AXI4LITE"}
+    if bus != "s_axi_ctrl":
+        properties = {"PROTOCOL": "AXI4", "SUPPORTS_NARROW_BURST": 0}
+    if is_master:
+        in_flight = config.channel_latency
+        properties |= {"MAX_BURST_LENGTH": 1, "NUM_READ_OUTSTANDING": in_flight, "NUM_WRITE_OUTSTANDING": in_flight}
+    shown = ", ".join([f"XIL_INTERFACENAME {bus}", *(f"{name} {value}" for name, value in properties.items())])
+    ports = [f'(* X_INTERFACE_PARAMETER = "{shown}" *)']
+    for name, bits, by_master in signals:
+        ports.append(f'(* X_INTERFACE_INFO = "xilinx.com:interface:aximm:1.0 {bus} {name.upper()}" *)')
+        ports.append(f"{'output' if by_master == is_master else 'input'} {bit_range(bits)}{bus}_{name}")
+    return ports
 
 
 def _joined(ports: list[str]) -> str:

@@ -34,7 +34,9 @@ HEADER = "// Tenure, pool {name}: written by rtl/export.py. Do not edit.\n"
 
 
 def export(config: PoolConfig, directory: Path) -> None:
-    """Write the Verilog of `config` into `directory`, made if need be; the same bytes every time.
+    """Write the Verilog of `config`, and what tools need beside it, into `directory`, made if need be.
+
+    The same bytes every time.
 
     Elaborates in a process of its own. Every file appears complete or not at all. Raises ExportError when elaboration
     fails.
@@ -144,9 +146,11 @@ def _main() -> None:
     """Read a pool's sizes from standard input, write its files to standard output, both as JSON."""
     from rtl.axi_export import axi_verilog
     from rtl.core import core
+    from rtl.project_files import project_files
 
     config = PoolConfig(**json.load(sys.stdin))
-    json.dump(verilog(config, lambda _, inputs: core(config, inputs)) | axi_verilog(config), sys.stdout)
+    texts = verilog(config, lambda _, inputs: core(config, inputs)) | axi_verilog(config)
+    json.dump(texts | project_files(config, texts, HEADER.format(name=json.dumps(config.name))), sys.stdout)
 
 
 if __name__ == "__main__":
