@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -72,6 +73,30 @@ def test_a_second_image_runs_on_the_same_cores_without_a_reset() -> None:
 
         expected = Golden(network("lenet")).tensors({"image": image(number)})["logits"]
         assert (compiled.read_output(np.ascontiguousarray(content)) == expected).all()
+
+
+def test_the_window_that_the_page_on_fpgas_fills_computes_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from compiler.golden import Golden
+    from isa.core_state import WindowMemory
+    from isa.interpreter import Machine, Outcome
+
+    page = (Path(__file__).parents[2] / "docs" / "fpga.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    compiled = package("lenet", "small")
+    monkeypatch.chdir(tmp_path)
+    compiled.save("lenet.ifp")
+    np.save("image.npy", image())
+    exec(compile(snippet, "docs/fpga.md", "exec"), {})
+    config, start = NAMED_POOLS["small"], int(capsys.readouterr().out)
+    window = np.fromfile("window.bin", np.uint8)
+    assert len(window) % (config.fetch_beats * config.beat_bytes) == 0
+    memory = WindowMemory(config, window)
+    assert Machine(config, memory, 2).run(start).outcome is Outcome.DONE
+    expected = Golden(network("lenet")).tensors({"image": image()})["logits"]
+    content = np.ascontiguousarray(memory.read(0, len(window))[0])
+    assert (compiled.read_output(content) == expected).all()
 
 
 def test_a_run_resumes_at_any_layer_with_other_cores() -> None:
