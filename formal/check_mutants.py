@@ -98,7 +98,7 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "a token outlives the scrub", "L4", "a token counter keeps its count while the core is scrubbed",
-        lambda: left_by_scrub(MUTANT_POOL, _core(drop_operand("sleeps", "save_to_compute/tokens", "x", 2))),
+        lambda: left_by_scrub(MUTANT_POOL, _core(drop_operand("clears", "save_to_compute/tokens", "x", 2))),
     ),
     CheckMutant(
         "an idle core counts", "L4", "the index generators of a core that has no instruction run on after the scrub",
@@ -171,6 +171,10 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "pools accumulate", "multiply-accumulate", "a maximum POOL adds",
         lambda: mac.mac_step(MUTANT_POOL, _core(drop_operand(*_MAXIMUM, "x", 2, 1)), "sums"),
+    ),
+    CheckMutant(
+        "a sum is lost", "multiply-accumulate", "a word that is read while it is being written is the one before",
+        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/accumulators/is_new", 0)), "sums"),
     ),
     CheckMutant(
         "a tile elsewhere", "compilation", "the first tile of a layer is saved one vector further up",

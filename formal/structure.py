@@ -8,11 +8,12 @@ L3  A core is a function of its state and its inputs. Each memory has one write 
     meet at a word, nothing depends on what is read, so that no memory, however it is made, can answer with a choice of
     its own. (Combinational loops and undriven wires are refused when the netlist is read.)
 L4  While `scrub` is 1 a core, in whatever state and whatever else its inputs are, loads 0 into every register, pipeline
-    and memory output registers included. In each cycle of `scrub` in which all registers are 0, so in all but the first
-    of a sweep, it writes 0 at `scrub_address` (modulo the depth) of every memory; of memories with as many words as the
-    sweep has addresses in the first one, too. No memory has more, and the addresses are 0, 1, 2, ...: so each word is
-    written with 0, and after its last write that is not of 0. A sweep leaves nothing but zeros. From there a core
-    stays: as long as no instruction comes, whatever else comes, every register stays 0, and every word of memory.
+    and memory output registers included, from the second such cycle on. In each cycle of `scrub` in which all registers
+    are 0, so in all but the first two of a sweep, it writes 0 at `scrub_address` (modulo the depth) of every memory; of
+    memories with as many words as the sweep has addresses in these two, too. No memory has more; the others have half
+    as many or less, two at least; and the addresses are 0, 1, 2, ...: so each word is written with 0, and after its
+    last write that is not of 0. A sweep leaves nothing but zeros. From there a core stays: as long as no instruction
+    comes, whatever else comes, every register stays 0, and every word of memory.
 """
 
 from __future__ import annotations
@@ -108,9 +109,11 @@ def left_by_scrub(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """L4 of a core's netlist, the sweep: registers and memories that it may leave dirty."""
     system = TransitionSystem(block)
     first = _Constants(system, {"scrub": 1})
+    cleared = {name: 0 for name in system.registers if first.next(name) == 0}
+    second = _Constants(system, {"scrub": 1, **cleared})
     later = _Constants(system, {"scrub": 1, **dict.fromkeys(system.registers, 0)})
     return [
-        *(f"register {name} need not become 0" for name in system.registers if first.next(name) != 0),
+        *(f"register {name} need not become 0" for name in system.registers if second.next(name) != 0),
         *_words_left(config, system, first, later),
     ]
 

@@ -1,11 +1,12 @@
 """Two banks of int32 accumulators, one word of A of them per output pixel.
 
-    cycle   c           c+2+T         c+3+T                c+4+T           c+5+T
-            pixel in    its word      + or max with the    is written      can be read
-            the walker  is read       sums of the array
+    cycle   c           c+1+T         c+2+T              c+3+T                c+4+T
+            pixel in    its word      is taken from      + or max with the    is written, and
+            the walker  is read       the pixel's bank   sums of the array    can be read
 
 T is the number of adder stages. So a word may be read again, with its new value, 3 cycles after it was read: a pass
-takes at least that long. The drain reads the bank in which nothing is being accumulated.
+takes at least that long. Who reads it in the very cycle of its write gets what is written, past the memory. The drain
+reads the bank in which nothing is being accumulated.
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ class DrainRead:
 def accumulators(
     config: PoolConfig, scrub: Scrub, pixel: Accumulation, sums: list[WireVector], drain: DrainRead
 ) -> list[WireVector]:
-    """The word that the drain read one cycle ago: A accumulators. `sums` belong to the pixel of 3+T cycles ago."""
+    """The word that the drain read two cycles ago: A accumulators. `sums` belong to the pixel of 3+T cycles ago."""
     stages = adder_stages(config.array)
-    read_pixel = scrub.delay(pixel.pixel, stages + 2, "pixel")
-    write_pixel = scrub.delay(read_pixel, 2, "written_pixel")
+    read_pixel = scrub.delay(pixel.pixel, stages + 1, "pixel")
+    write_pixel = scrub.delay(read_pixel, 3, "written_pixel")
     valid = scrub.delay(pixel.valid, stages + 4, "valid")
-    bank = scrub.delay(pixel.bank, stages + 3, "pixel_bank")
-    written_bank = scrub.stage(bank, "written_bank")
+    read_bank = scrub.delay(pixel.bank, stages + 1, "read_bank")
+    bank = scrub.stage(read_bank, "pixel_bank")
+    written_bank = scrub.delay(bank, 2, "written_bank")
     overwrites = scrub.delay(pixel.overwrites, stages + 3, "overwrites")
     maximum = scrub.delay(pixel.maximum, stages + 3, "maximum")
 
@@ -66,17 +68,19 @@ def accumulators(
         drains = drain.valid & (drain.bank == number)
         words.append(memory.read(select(drains, drain.pixel, read_pixel)))
 
-    before = slices(select(bank, words[1], words[0]), ACCUMULATOR_BITS)
-    totals = []
+    totals = [scrub.register(ACCUMULATOR_BITS, f"total_{number}") for number in range(config.array)]
+    total_word = concat_list(totals)
+    is_new = scrub.stage(select(read_bank, memories[1].collides, memories[0].collides), "is_new")
+    new_word = scrub.stage(total_word, "new_word")
+    before = slices(scrub.stage(select(is_new, new_word, select(bank, words[1], words[0])), "before"), ACCUMULATOR_BITS)
     for number, (old, new) in enumerate(zip(before, sums, strict=True)):
         added = (old + new)[:ACCUMULATOR_BITS]
         larger = select(pyrtl.signed_gt(old, new), old, new)
-        total = select(overwrites, new, select(maximum, larger, added))
-        totals.append(scrub.stage(total, f"total_{number}"))
-    total_word = concat_list(totals)
+        scrub.load(totals[number], select(overwrites, new, select(maximum, larger, added)))
     for number, memory in enumerate(memories):
         memory.write(write_pixel, total_word, valid & (written_bank == number))
 
-    drained = select(scrub.stage(drain.bank, "drained_bank"), words[1], words[0])
+    drained_bank = scrub.stage(drain.bank, "drained_bank")
+    drained = scrub.stage(select(drained_bank, words[1], words[0]), "drained")
     assert log2(config.accumulator_pixels) == len(pixel.pixel)
     return slices(drained, ACCUMULATOR_BITS)

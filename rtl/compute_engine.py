@@ -223,8 +223,8 @@ def compute_engine(
 
 
 def _check_sizes(config: PoolConfig) -> None:
-    """The last accumulator must be written before the drain reads it: its first read is DRAIN_SETUP cycles off."""
-    if adder_stages(config.array) + 5 > DRAIN_SETUP:
+    """The last accumulator must be written before the drain reads it, from DRAIN_SETUP - 1 cycles on."""
+    if adder_stages(config.array) + 5 > DRAIN_SETUP - 1:
         raise ValueError(f"an array of {config.array} needs more cycles to settle than the drain's set-up takes")
 
 

@@ -50,9 +50,9 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     ports = core_ports(config)
     if {name: len(wire) for name, wire in inputs.items()} != ports.inputs:
         raise ValueError("the inputs of a core must be those of core_ports, with their widths")
-    scrub = _scrub(config, inputs)
+    scrub, scrub_of_queues = _scrub(config, inputs)
     taken = {engine: WireVector(1) for engine in _ENGINES}
-    heads = {engine: _queue(config, scrub, inputs, engine, taken[engine]) for engine in _ENGINES}
+    heads = {engine: _queue(config, scrub_of_queues, inputs, engine, taken[engine]) for engine in _ENGINES}
     tokens = {
         (giver, taker): _scoped(f"{giver.name.lower()}_to_{taker.name.lower()}", token_counter, scrub, "tokens")
         for giver, taker in (
@@ -148,13 +148,15 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     return outputs
 
 
-def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> Scrub:
+def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> tuple[Scrub, Scrub]:
     """Scrubs while the port says so, and from then on as long as no instruction has come: what is left at reset stays
-    there, until the first instruction finds it so."""
-    awake, sleeps = Register(1, "awake"), WireVector(1, "sleeps")
+    there, until the first instruction finds it so. For the queues at once, for all others one cycle later."""
+    awake, sleeps, clears = Register(1, "awake"), WireVector(1, "sleeps"), WireVector(1, "clears")
     sleeps <<= inputs["scrub"] | ~(awake | inputs["instruction_valid"])
     awake.next <<= ~sleeps
-    return Scrub(sleeps, inputs["scrub_address"], config.scrub_cycles)
+    clears <<= ~awake
+    address, cycles = inputs["scrub_address"], config.scrub_cycles
+    return Scrub(clears, address, cycles, sleeps), Scrub(sleeps, address, cycles)
 
 
 def _bits(wires: Iterable[WireVector]) -> WireVector:

@@ -4,8 +4,8 @@ share its pipeline. One *job* at a time; G = A / lanes groups per vector, S = ma
 A drain of P pixels that is handed over at x:
 
     cycle   x      x+1 .. x+8      x+9+pG+g        +1         +20        +22              x+PG+31
-            job    parameters      pixel p is      group g    group g    pixel p is       another job may start;
-            starts are read        read (group g)  in lanes   leaves     written (g=G-1)  the token is visible
+            job    parameters      pixel p, read   group g    group g    pixel p is       another job may start;
+            starts are read        a cycle before  in lanes   leaves     written (g=G-1)  the token is visible
 
 With `add` the bytes that leave the requantiser go through the adder, which takes 19 cycles more: the residual buffer is
 read in the cycle before they leave, and everything behind it is 19 cycles later.
@@ -181,7 +181,9 @@ def drain_job(
 
     index_a = counter(of_operands("features"), ends_item, "index_a")
     index_b = counter(field(word, Add, "features_b"), ends_item, "index_b")
-    pixel = counter(Const(0, log2(config.accumulator_pixels)), ends_item, "pixel")
+    pixel = scrub.register(log2(config.accumulator_pixels), "pixel")
+    next_pixel = select(starts, Const(0, len(pixel)), resized(pixel + ends_item, len(pixel)))
+    scrub.load(pixel, next_pixel)
     output_first = select(hand_over.valid, hand_over.output, of_operands("output"))
     output_index = counter(output_first, writes, "output_index")
     parameters_index = counter(hand_over.parameters, setup_left != 0, "parameters_index")
@@ -231,7 +233,8 @@ def drain_job(
         ends_reading=ends_job & ~is_drain,
         posts_load=posts_load,
         overruns=overruns,
-        accumulator_read=DrainRead(valid=drains, pixel=pixel, bank=bank),
+        # A cycle ahead of the groups, for the word to be chosen from the banks in a cycle of its own.
+        accumulator_read=DrainRead(valid=is_drain & (generating | (setup_left == 1)), pixel=next_pixel, bank=bank),
         sequence=sequence,
         posts_save=posts,
         output_index=output_index,
@@ -250,7 +253,7 @@ def drain_results(
     factors: Mapping[str, WireVector],
     table: TableWrite,
 ) -> ResultVector:
-    """The drain's datapath: `word` is the accumulators' word, `features` the data register of that buffer."""
+    """The drain's datapath: `word` is that of the groups at the lanes, `features` the data register of that buffer."""
     groups = drain_groups(config.array, config.lanes)
 
     # Parameter planes: eight vectors slide in; plane 0 is the first one.

@@ -44,6 +44,7 @@ from rtl.banked_memory import BankWrite, bank_writes
 from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
+from rtl.rounding import sum_with_carry
 from rtl.scrubbed import Scrub, drive, log2, resized
 from rtl.tokens import FaultSignal, Tokens, halt
 
@@ -89,11 +90,19 @@ class LoadEngine:
 
 @dataclass(frozen=True)
 class _Beat:
-    """What the outstanding queue remembers of a beat, besides its place in the buffer."""
+    """The beat that the generator holds. What follows from its address was computed in the cycle before."""
 
+    address: WireVector
+    """Of its first vector."""
     lane: WireVector
+    """Place of that vector in the beat."""
     count_minus_one: WireVector
+    index: WireVector
+    """Of its first vector in the buffer."""
+    last_index: WireVector
+    """Of its last vector there."""
     last: WireVector
+    """Of the instruction."""
 
 
 @hardware()
@@ -128,21 +137,17 @@ def load_engine(
     scrub.load(is_released, sync_global | (is_released & ~takes_sync))
 
     # Beats. While the last one moves, the next instruction may issue.
-    address, beat = _beat_generator(config, scrub, head.word, starts, request_moves, active, pitches)
+    beat = _beat_generator(config, scrub, head.word, starts, request_moves, active, pitches)
     ends <<= request_moves & beat.last
     buffer = scrub.kept(field(head.word, Load, "buffer"), starts, "buffer")
     posts = scrub.kept(field(head.word, Load, "post_compute"), starts, "posts")
     instruction = scrub.kept(head.address, starts, "instruction")
-    index = scrub.register(_INDEX_BITS, "index")
-    behind = index + beat.count_minus_one + 1
-    first = field(head.word, Load, "destination").zero_extended(_INDEX_BITS)
-    scrub.load(index, select(starts, first, select(request_moves, behind[:_INDEX_BITS], index)))
-    overruns = active & ~halted & _any_buffer(config, buffer, behind)
+    overruns = active & ~halted & _any_buffer(config, buffer, beat.last_index)
     spaced = _read_spacing(config, scrub, read_taken)
 
     # Responses.
-    write = _unpacker(config, scrub, request_moves, response_valid, response_data, buffer, index, beat,
-                      posts & beat.last, instruction)  # fmt: skip
+    write = _unpacker(config, scrub, request_moves, response_valid, response_data, buffer, beat, posts & beat.last,
+                      instruction)  # fmt: skip
     drive(to_compute.given, write.posts)
 
     faults = [
@@ -155,7 +160,7 @@ def load_engine(
     return LoadEngine(
         taken=issues,
         request_valid=active & ~halted & ~overruns & spaced,
-        request_address=address[log2(config.vectors_per_beat) :],
+        request_address=beat.address[log2(config.vectors_per_beat) :],
         request_instruction=instruction,
         writes={name: write.valid & (write.buffer == int(name)) for name in Buffer},
         bank_writes=write.banks,
@@ -165,11 +170,11 @@ def load_engine(
     )
 
 
-def _any_buffer(config: PoolConfig, buffer: WireVector, behind: WireVector) -> WireVector:
-    """Whether `behind`, one more than the last index of a beat, exceeds the depth of the chosen buffer."""
+def _any_buffer(config: PoolConfig, buffer: WireVector, last_index: WireVector) -> WireVector:
+    """Whether the last index of a beat lies behind the end of the chosen buffer."""
     exceeds: WireVector = buffer > max(Buffer)
     for name, depth in buffer_depths(config).items():
-        exceeds = exceeds | ((buffer == int(name)) & (behind > depth))
+        exceeds = exceeds | ((buffer == int(name)) & (last_index[log2(depth) :] != 0))
     return exceeds
 
 
@@ -192,10 +197,13 @@ def _beat_generator(
     moves: WireVector,
     active: Register,
     pitches: dict[str, Register],
-) -> tuple[WireVector, _Beat]:
-    """Vector address and shape of the current beat; `moves` steps to the next one, `active` falls behind the last."""
-    vectors = config.vectors_per_beat
-    lane_bits = log2(vectors)
+) -> _Beat:
+    """The current beat; `moves` steps to the next one, `active` falls behind the last.
+
+    The shape of the next beat is computed for each of the three places where it may lie (at the start, in the same row,
+    in another one) from what is known before the step, so that only a choice is left when the beat moves.
+    """
+    lane_bits = log2(config.vectors_per_beat)
     columns = scrub.kept(field(word, Load, "columns"), starts, "columns")
     rows = scrub.kept(field(word, Load, "rows"), starts, "rows")
     address = scrub.register(COMPUTED_ADDRESS_BITS, "address")
@@ -204,13 +212,13 @@ def _beat_generator(
     columns_left = scrub.register(len(columns), "columns_left")
     rows_left = scrub.register(len(rows), "rows_left")
     planes_left = scrub.register(len(field(word, Load, "planes")), "planes_left")
-
-    lane = address[:lane_bits] if lane_bits else Const(0, 1)
-    room = ~lane if lane_bits else Const(0, 1)  # vectors in the beat behind the first one
-    ends_row = columns_left <= room
-    ends_plane = ends_row & (rows_left == 0)
-    ends = ends_plane & (planes_left == 0)
-    count_minus_one = select(ends_row, resized(columns_left, len(room)), room)
+    ends_row, in_last_row, in_last_plane = (
+        scrub.register(1, name) for name in ("ends_row", "in_last_row", "in_last_plane")
+    )
+    count_minus_one = scrub.register(max(1, lane_bits), "count_minus_one")
+    index, last_index = scrub.register(_INDEX_BITS, "index"), scrub.register(_INDEX_BITS, "last_index")
+    ends_plane = ends_row & in_last_row
+    ends = ends_plane & in_last_plane
 
     next_beat = (address[lane_bits:] + 1)[: COMPUTED_ADDRESS_BITS - lane_bits]
     if lane_bits:
@@ -228,12 +236,36 @@ def _beat_generator(
     step(plane_address, first, select(ends_plane, next_plane, plane_address))
     fewer_columns = (columns_left - count_minus_one - 1)[: len(columns)]
     step(columns_left, field(word, Load, "columns"), select(ends_row, columns, fewer_columns))
-    fewer_rows = select(ends_row, (rows_left - 1)[: len(rows)], rows_left)
-    step(rows_left, field(word, Load, "rows"), select(ends_plane, rows, fewer_rows))
-    fewer_planes = select(ends_plane, (planes_left - 1)[: len(planes_left)], planes_left)
-    step(planes_left, field(word, Load, "planes"), fewer_planes)
+    step(rows_left, field(word, Load, "rows"), select(ends_plane, rows, (rows_left - ends_row)[: len(rows)]))
+    step(planes_left, field(word, Load, "planes"), (planes_left - ends_plane)[: len(planes_left)])
+    of_next_row = select(ends_plane, rows == 0, select(ends_row, rows_left == 1, in_last_row))
+    step(in_last_row, field(word, Load, "rows") == 0, of_next_row)
+    step(in_last_plane, field(word, Load, "planes") == 0, select(ends_plane, planes_left == 1, in_last_plane))
+
+    def shape(place: WireVector, columns_there: WireVector) -> tuple[WireVector, WireVector]:
+        """(last of its row, vectors less one) of a beat whose first vector lies at `place` of the beat in memory."""
+        room = ~place[:lane_bits] if lane_bits else Const(0, 1)  # vectors behind the first one
+        is_last = columns_there <= room
+        return is_last, select(is_last, resized(columns_there, len(room)), room)
+
+    in_row, of_row = shape(Const(0, max(1, lane_bits)), fewer_columns), shape(row_start, columns)
+    at_move = [select(ends_row, other, same) for same, other in zip(in_row, of_row, strict=True)]
+    at_start = shape(first, field(word, Load, "columns"))
+    step(ends_row, at_start[0], at_move[0])
+    step(count_minus_one, at_start[1], at_move[1])
+    destination = field(word, Load, "destination").zero_extended(_INDEX_BITS)
+    step(index, destination, (last_index + 1)[:_INDEX_BITS])
+    last_at_start = (destination + at_start[1])[:_INDEX_BITS]
+    step(last_index, last_at_start, sum_with_carry(last_index, at_move[1].zero_extended(_INDEX_BITS), Const(1, 1))[:-1])
     scrub.load(active, starts | (active & ~(moves & ends)))
-    return address, _Beat(lane=lane, count_minus_one=count_minus_one, last=ends)
+    return _Beat(
+        address=address,
+        lane=address[:lane_bits] if lane_bits else Const(0, 1),
+        count_minus_one=count_minus_one,
+        index=index,
+        last_index=last_index,
+        last=ends,
+    )
 
 
 @dataclass(frozen=True)
@@ -253,14 +285,13 @@ def _unpacker(
     response_valid: WireVector,
     response_data: WireVector,
     buffer: WireVector,
-    index: WireVector,
     beat: _Beat,
     posts: WireVector,
     instruction: WireVector,
 ) -> _BufferWrite:
     """Queues what it is told about each beat, and writes the vectors of each response, `port_vectors` per cycle."""
     vector_bits, width = 8 * config.array, config.port_vectors
-    fields = [buffer, index, beat.lane, beat.count_minus_one, posts, instruction]
+    fields = [buffer, beat.index, beat.lane, beat.count_minus_one, posts, instruction]
     memory = scrub.memory(sum(len(wire) for wire in fields), outstanding_beats(config), "outstanding")
     write_pointer = scrub.register(memory.address_bits, "outstanding_write")
     read_pointer = scrub.register(memory.address_bits, "outstanding_read")
@@ -275,7 +306,7 @@ def _unpacker(
         offset += len(wire)
     new_buffer, new_index, new_lane, new_count, new_posts, new_instruction = parts
     is_unpacking = scrub.register(1, "unpacking")
-    place = scrub.register(len(index), "unpack_index")
+    place = scrub.register(len(beat.index), "unpack_index")
     left = scrub.register(len(new_count), "unpack_left")
     data = scrub.register(len(response_data), "unpack_data")
     is_last = left < width

@@ -1,10 +1,12 @@
 """Registers that load 0 and memories that are swept while a core is scrubbed: everything in a core is made here.
 
-A core has no reset. While `active` is 1 every register loads 0, and every memory writes at `scrub_address` (modulo its
-depth) what the registers make of it: 0, from the second cycle on, for they are. A memory that the sweep comes by only
-once writes 0 in the first cycle, too; so after a sweep over all addresses nothing is left of the last tenant. `active`
-is the `scrub` port, and every cycle from there to the first instruction: a core sleeps at reset until it gets work,
-whatever counts in it.
+A core has no reset. While `sweeps` is 1 every memory writes at `scrub_address` (modulo its depth) what the registers
+make of it. While `active` is 1, the same one cycle later, every register loads 0; so from the third cycle on what is
+written is 0. A memory that the sweep comes by only once writes 0 in the first two cycles, too; so after a sweep over
+all addresses nothing is left of the last tenant. `sweeps` is the `scrub` port, and every cycle from there to the first
+instruction: a core sleeps at reset until it gets work, whatever counts in it. Only the queues, which take that
+instruction, have `sweeps` for `active`: from one register of the core thousands of others are reached in a cycle, from
+the shell through a gate they are not.
 """
 
 from __future__ import annotations
@@ -57,25 +59,27 @@ class Memory:
         self._block = MemBlock(bits, self.address_bits, name, max_read_ports=1, max_write_ports=1, asynchronous=True)
         self._part.learn(words=self._block)
         self._written, self._writes = WireVector(self.address_bits), WireVector(1)
+        self.collides: WireVector
+        """The word that is read is being written; there as soon as the read port is connected."""
 
     def write(self, address: WireVector, data: WireVector, enable: WireVector) -> None:
         """Connect the write port; the address is taken modulo the depth."""
-        active, sweep_address = self._scrub.active, self._scrub.address
+        sweeps, sweep_address = self._scrub.sweeps, self._scrub.address
         with self._part.inside(
-            write_address=address, write_data=data, write_enable=enable, scrub=active, scrub_address=sweep_address
+            write_address=address, write_data=data, write_enable=enable, scrub=sweeps, scrub_address=sweep_address
         ):
             self._written <<= resized(address, self.address_bits)
             self._writes <<= enable
-            place = select(active, resized(sweep_address, self.address_bits), self._written)
+            place = select(sweeps, resized(sweep_address, self.address_bits), self._written)
             swept_once = self.depth >= self._scrub.cycles
-            word = select(active, Const(0, self._bits), data) if swept_once else data
-            self._block[place] <<= MemBlock.EnabledWrite(word, active | enable)
+            word = select(sweeps, Const(0, self._bits), data) if swept_once else data
+            self._block[place] <<= MemBlock.EnabledWrite(word, sweeps | enable)
 
     def word(self, address: WireVector) -> WireVector:
         """Connect the read port without its register: the caller loads the word into a register at once."""
         with self._part.inside(read_address=address):
             word, collides = self._port(address)
-            data = select(collides, Const(0, self._bits), word)
+            data = select(self._scrub.sweeps | collides, Const(0, self._bits), word)
         self._part.learn(read_data=data)
         return data
 
@@ -87,26 +91,27 @@ class Memory:
             word, collides = self._port(address)
             if enable is not None:
                 word, collides = select(enable, word, register), enable & collides
-            self._scrub.load(register, word, self._scrub.active | collides)
+            self._scrub.load(register, word, self._scrub.sweeps | collides)
         self._part.learn(read_data=register)
         return register
 
     def _port(self, address: WireVector) -> tuple[WireVector, WireVector]:
         """The word at an address, and whether it is being written."""
         place = resized(address, self.address_bits)
-        collides = WireVector(1, f"{self._name}_collides")
-        collides <<= self._writes & (place == self._written)
-        return self._block[place], collides
+        self.collides = WireVector(1, f"{self._name}_collides")
+        self.collides <<= self._writes & (place == self._written)
+        return self._block[place], self.collides
 
 
 class Scrub:
     """Makes the registers and memories of one core."""
 
-    def __init__(self, active: WireVector, address: WireVector, cycles: int) -> None:
+    def __init__(self, active: WireVector, address: WireVector, cycles: int, sweeps: WireVector | None = None) -> None:
         """`cycles` is the length of a sweep, which begins at address 0."""
         self.active = active
         self.address = address
         self.cycles = cycles
+        self.sweeps = active if sweeps is None else sweeps
 
     def register(self, bits: int, name: str) -> Register:
         """A register for state; connect it with `load`."""

@@ -118,7 +118,9 @@ def window_settings(
         return (length - 1)[:bits]
 
     raster_rows_left = tile["output_rows"] * values["stride_rows"] + window["kernel_rows"]
-    needed_columns_left = tile["output_columns"] * values["stride_columns"] + window["kernel_columns"]
+    needed_columns_left = scrub.stage(
+        tile["output_columns"] * values["stride_columns"] + window["kernel_columns"], "needed_columns_left"
+    )
     raster_columns_left = needed_columns_left | (needed_columns_left == 0)  # two columns at least
     has_one_column = tile["output_columns"] == 0
     wait_bits = len(window["kernel_columns"])
@@ -210,11 +212,10 @@ def window_walker(
     pass_left = scrub.register(len(settings.pass_left), "pass_left")
     pending_pool = scrub.kept(is_pool, issues, "pending_is_pool")
     pending_raster = scrub.kept(is_depthwise, issues, "pending_is_raster")
-    walks_pool = scrub.kept(pending_pool, starts, "walks_pool")
     walks_raster = scrub.kept(pending_raster, starts, "walks_raster")
-    in_pool, in_raster = select(starts, pending_pool, walks_pool), select(starts, pending_raster, walks_raster)
     setup_left = scrub.register(fill_cycles(config.slide_cycles).bit_length(), "setup_left")
-    pass_ends = walking & (pass_left == 0)
+    is_last_cycle = scrub.register(1, "last_cycle")
+    pass_ends = walking & is_last_cycle
     continues = pass_ends & ~is_last
     starts_pass = starts | continues
 
@@ -227,12 +228,18 @@ def window_walker(
     scrub.load(is_last, select(starts_pass, upcoming.is_last, is_last))
     scrub.load(is_first, select(starts_pass, starts, is_first))
     first_cycle = scrub.stage(starts_pass, "first_cycle")
-    pixels = _pixels(config, scrub, settings, upcoming, starts_pass, in_raster)
+    pixels = _pixels(config, scrub, settings, upcoming, starts_pass, pending_raster, walks_raster)
     row, column, index = pixels.row, pixels.column, pixels.index
     shortest_raster = Const(pass_cycles(config.slide_cycles, 1) - 1, len(pass_left))
-    length_left = select(in_raster, shortest_raster, select(in_pool, settings.pool_pass_left, settings.pass_left))
-    stays = walks_raster & pixels.streaming & (pass_left == 1)  # the raster decides when the last two cycles begin
-    scrub.load(pass_left, select(starts_pass, length_left, resized(pass_left - (walking & ~stays), len(pass_left))))
+    # A pass that starts belongs to what issued last: the next one issues in a last pass only, which no other follows.
+    length_left = select(
+        pending_raster, shortest_raster, select(pending_pool, settings.pool_pass_left, settings.pass_left)
+    )
+    has_one_left = pass_left == 1
+    stays = walks_raster & pixels.streaming & has_one_left  # the raster decides when the last two cycles begin
+    goes_on = walking & ~stays
+    scrub.load(pass_left, select(starts_pass, length_left, resized(pass_left - goes_on, len(pass_left))))
+    scrub.load(is_last_cycle, ~starts_pass & select(goes_on, has_one_left, is_last_cycle))
 
     # A negative coordinate, read as unsigned, exceeds every tile.
     is_inside = (row < settings.input_rows) & (column < settings.input_columns)
@@ -243,7 +250,7 @@ def window_walker(
         is_ready=pending & (setup_left == 0),
         in_last_pass=is_last,
         ends=pass_ends & is_last,
-        fetches=starts_pass & ~upcoming.is_last & ~in_pool,
+        fetches=starts_pass & ~upcoming.is_last & ~pending_pool,
         is_first_cycle=walking & first_cycle,
         is_first_of_walk=walking & first_cycle & is_first,
         overwrites=is_first,
@@ -340,28 +347,32 @@ def _pixels(
     settings: WindowSettings,
     upcoming: _Pass,
     starts_pass: WireVector,
+    starts_raster: WireVector,
     in_raster: WireVector,
 ) -> _Pixels:
-    """`in_raster`: the pass that starts, or if none does the current one, goes over the raster."""
+    """`starts_raster`: the pass that starts goes over the raster; `in_raster`: the current one does."""
     row, column = scrub.register(len(upcoming.row), "row"), scrub.register(len(upcoming.column), "column")
     first_column = scrub.kept(upcoming.column, starts_pass, "pass_column")
     index, line_index = scrub.register(len(upcoming.index), "index"), scrub.register(len(upcoming.index), "line_index")
 
-    def extent(of_raster: WireVector, of_outputs: WireVector) -> WireVector:
+    def extent(raster: WireVector, of_raster: WireVector, of_outputs: WireVector) -> WireVector:
         bits = max(len(of_raster), len(of_outputs))
-        return select(in_raster, of_raster.zero_extended(bits), of_outputs.zero_extended(bits))
+        return select(raster, of_raster.zero_extended(bits), of_outputs.zero_extended(bits))
 
-    all_columns_left = extent(settings.raster_columns_left, settings.output_columns_left)
-    all_rows_left = extent(settings.raster_rows_left, settings.output_rows_left)
+    first_columns_left, all_columns_left = (
+        extent(raster, settings.raster_columns_left, settings.output_columns_left)
+        for raster in (starts_raster, in_raster)
+    )
+    all_rows_left = extent(starts_raster, settings.raster_rows_left, settings.output_rows_left)
     columns_left = scrub.register(len(all_columns_left), "columns_left")
     rows_left = scrub.register(len(all_rows_left), "rows_left")
     pixel = scrub.register(log2(config.accumulator_pixels), "pixel")
     streaming = scrub.register(1, "streaming")
     line_place = scrub.register(log2(config.line_vectors), "line_place")
     ends_line = columns_left == 0
-    row_step = extent(Const(1, 1), settings.stride_rows)
-    column_step = extent(Const(1, 1), settings.stride_columns)
-    line_step = extent(settings.input_columns, settings.row_step)
+    row_step = extent(in_raster, Const(1, 1), settings.stride_rows)
+    column_step = extent(in_raster, Const(1, 1), settings.stride_columns)
+    line_step = extent(in_raster, settings.input_columns, settings.row_step)
     next_line = (line_index + line_step)[: len(index)]
 
     def pixel_register(register: Register, at_start: WireVector, at_step: WireVector) -> None:
@@ -374,7 +385,7 @@ def _pixels(
     pixel_register(index, upcoming.index, select(ends_line, next_line, next_index))
     pixel_register(line_index, upcoming.index, select(ends_line, next_line, line_index))
     fewer = (columns_left - 1)[: len(columns_left)]
-    pixel_register(columns_left, all_columns_left, select(ends_line, all_columns_left, fewer))
+    pixel_register(columns_left, first_columns_left, select(ends_line, all_columns_left, fewer))
     pixel_register(rows_left, all_rows_left, resized(rows_left - ends_line, len(rows_left)))
     pixel_register(streaming, Const(1, 1), streaming & ~(ends_line & (rows_left == 0)))
     next_place = resized(line_place + 1, len(line_place))
@@ -385,13 +396,12 @@ def _pixels(
     rows_away = scrub.register(len(settings.kernel_rows_left), "rows_away")
 
     def wait(register: Register, first: WireVector, between: WireVector, enable: WireVector, again: WireVector) -> None:
-        def in_raster_only(count: WireVector) -> WireVector:
-            return select(in_raster, count.zero_extended(len(register)), Const(0, len(register)))
+        def only_if(raster: WireVector, count: WireVector) -> WireVector:
+            return select(raster, count.zero_extended(len(register)), Const(0, len(register)))
 
-        less = select(register == 0, in_raster_only(between), resized(register - 1, len(register)))
-        pixel_register(
-            register, in_raster_only(first), select(again, in_raster_only(first), select(enable, less, register))
-        )
+        less = select(register == 0, only_if(in_raster, between), resized(register - 1, len(register)))
+        at_step = select(again, only_if(in_raster, first), select(enable, less, register))
+        pixel_register(register, only_if(starts_raster, first), at_step)
 
     wait(columns_away, settings.kernel_columns_left, settings.column_wait_left, Const(1, 1), ends_line)
     wait(rows_away, settings.kernel_rows_left, settings.stride_rows_left, ends_line, Const(0, 1))

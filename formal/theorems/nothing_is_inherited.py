@@ -6,7 +6,7 @@
   its port for scrub_cycles consecutive cycles, with the addresses 0, 1, 2, ..., and is never there at any other time.
   When the scrub begins nothing is in flight for the core. A core becomes HELD only from FREE, and instructions come to
   cores that are HELD or DRAINING only. What it does inside a core is lemma L4 (formal/structure.py):
-  from any state every register is zero after one cycle of scrub, and every word of memory after its address.
+  from any state every register is zero after two cycles of scrub, and every word of memory after its address.
 - A tenant that is DETACHED, and so every tenant when ATTACH takes effect, has a context of zeros (program counter,
   call frame, fetch pointers, epoch, progress, pause, barriers, cycles, fault), a window of zeros, a prefetch memory of
   zeros, and nothing in flight. The context is zero, too, while it is STOPPED, so that START begins from zeros.

@@ -99,6 +99,24 @@ def _synthesis(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
         raise InputError(str(problem)) from problem
 
 
+def _place_and_route(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
+    if networks:
+        raise InputError(f"--network {networks[0]}: the bench 'place-and-route' runs no network")
+    return _placed_and_routed(config, None)
+
+
+def _placed_and_routed(config: PoolConfig, seeds: int | None) -> Sequence[Row]:
+    from benchmarks.place_and_route import PlaceAndRouteError
+    from formal.yosys import YosysError
+    from rtl.export import ExportError
+    from scripts.benches.place_and_route import DEFAULT_SEEDS, measure
+
+    try:
+        return measure(config, seeds or DEFAULT_SEEDS)
+    except (ExportError, YosysError, PlaceAndRouteError) as problem:
+        raise InputError(f"pool {config.name!r} on an ECP5: {problem}") from problem
+
+
 def _private(config: PoolConfig, networks: Sequence[str]) -> Sequence[Row]:
     from scripts.benches.private import measure
 
@@ -119,6 +137,9 @@ BENCHES: dict[str, Bench] = {
     "synthesis": Bench(
         "LUT, FF, DSP, block RAM of each module on FPGAs, and the cost of virtualisation", _synthesis, "paper"
     ),
+    "place-and-route": Bench(
+        "clock of a pool on an ECP5 (LFE5U-85F), seed by seed, and its critical path", _place_and_route, "tiny"
+    ),
     "scaling": Bench("throughput of a network against the number of cores", _scaling, "paper"),
 }
 """Every bench, by name."""
@@ -131,6 +152,7 @@ BENCHES: dict[str, Bench] = {
 @click.option("--pools", type=click.IntRange(min=1), help="mix: a fleet of so many pools, one load.")
 @click.option("--tasks", type=click.IntRange(min=1), help="mix: tasks of the fleet.  [default: 10000]")
 @click.option("--seed", type=click.IntRange(min=0), help="mix: seed of the fleet's tasks.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(min=1), help="place-and-route: number of seeds.  [default: 4]")
 @click.option("--scheduler", metavar="ADDRESS", help="mix: Dask scheduler of a cluster.  [default: this machine]")
 @pool_option(default=None)
 @json_option
@@ -141,6 +163,7 @@ def bench(
     pools: int | None,
     tasks: int | None,
     seed: int | None,
+    seeds: int | None,
     scheduler: str | None,
     pool: PoolConfig | None,
     as_json: bool,
@@ -153,6 +176,8 @@ def bench(
     given = [option for option, value in fleet.items() if value is not None]
     if given and name != "mix":
         raise InputError(f"{given[0]}: only the bench 'mix' has a fleet")
+    if seeds is not None and name != "place-and-route":
+        raise InputError("--seeds: only the bench 'place-and-route' has seeds")
     if given and networks:
         raise InputError(f"--network {networks[0]}: the bench 'mix' has networks of its own")
     if html_file is not None and not html_file.parent.is_dir():
@@ -164,6 +189,8 @@ def bench(
             from scripts.benches.mix import FLEET_POOLS, FLEET_TASKS, measure_fleet
 
             rows: Sequence[Row] = measure_fleet(pool, tasks or FLEET_TASKS, pools or FLEET_POOLS, scheduler, seed or 0)
+        elif seeds is not None and not networks:
+            rows = _placed_and_routed(pool, seeds)
         else:
             rows = BENCHES[name].measure(pool, networks)
     if html_file is not None:
