@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.cache import modules_digest, remembered
 from benchmarks.synthesis.dedicated import write_baseline
 from benchmarks.synthesis.devices import FAMILIES, Resources
+from benchmarks.synthesis.parts import Part, synthesise_parts
 from benchmarks.synthesis.synthesise import Synthesis, synthesise
 from isa.configuration import PoolConfig
 from rtl.export import export, module_files
@@ -42,6 +43,8 @@ MODULES = {
     "axi_channel": Module("axi_channel.v", "axi_channel"),
 }
 """By name, the longest ones first."""
+PARTED = ("core", "shell")
+"""Those whose hierarchy is shown, too."""
 AXI = ("axi_control", "axi_host", "axi_channel")
 
 
@@ -57,6 +60,8 @@ class Cost:
 
     config: PoolConfig
     modules: dict[str, dict[str, Synthesis]]
+    parts: dict[str, list[Part]]
+    """Of the modules in PARTED, for UltraScale+."""
 
     def pool(self, family: str) -> Resources:
         """The module `pool`: the shell and its cores."""
@@ -89,10 +94,8 @@ def measure_cost(config: PoolConfig, report: Report) -> Cost:
     found = remembered("synthesis", (config, sources, version("pyosys")), lambda: _synthesised(config, report))
     return Cost(
         config,
-        {
-            family: {name: Synthesis.from_json(each) for name, each in modules.items()}
-            for family, modules in found.items()
-        },
+        {family: {name: Synthesis.from_json(each) for name, each in found[family].items()} for family in FAMILIES},
+        {name: [Part(**part) for part in each["parts"]] for name, each in found["parts"].items()},
     )
 
 
@@ -108,20 +111,19 @@ def _synthesised(config: PoolConfig, report: Report) -> dict[str, dict[str, obje
             if (directory / module.file).exists()  # no AXI for beats that are wider than any AXI bus
         }
         jobs = [(family, name) for name, module in MODULES.items() for family in module.families if name in files]
+        jobs += [("parts", name) for name in PARTED]
         weights = {name: math.sqrt(sum(file.stat().st_size for file in files[name])) for _, name in jobs}
         whole, done = sum(weights[name] for _, name in jobs), 0.0
-        result: dict[str, dict[str, object]] = {family: {} for family in FAMILIES}
+        result: dict[str, dict[str, object]] = {family: {} for family in (*FAMILIES, "parts")}
 
         def run(family: str, name: str) -> dict[str, object]:
-            key = (
-                [file.read_text() for file in files[name]],
-                MODULES[name].top,
-                family,
-                modules_digest("benchmarks.synthesis.synthesise"),
-            )
-            return remembered(
-                "synthesised", (*key, version("pyosys")), lambda: synthesise(files[name], MODULES[name].top, family)
-            )
+            top = MODULES[name].top
+            texts = [file.read_text() for file in files[name]]
+            if family == "parts":
+                key = (texts, top, modules_digest("benchmarks.synthesis.parts"), version("pyosys"))
+                return remembered("parts", key, lambda: {"parts": synthesise_parts(files[name], top, "xcup")})
+            key = (texts, top, family, modules_digest("benchmarks.synthesis.synthesise"), version("pyosys"))
+            return remembered("synthesised", key, lambda: synthesise(files[name], top, family))
 
         with ThreadPoolExecutor(WORKERS) as workers:
             running = {workers.submit(run, family, name): (family, name) for family, name in jobs}
@@ -131,7 +133,7 @@ def _synthesised(config: PoolConfig, report: Report) -> dict[str, dict[str, obje
                     family, name = running[finished]
                     result[family][name] = finished.result()
                     done += weights[name]
-                    report(done / whole, f"{name} for {FAMILIES[family]}")
+                    report(done / whole, f"{name} for {FAMILIES[family]}" if family in FAMILIES else f"parts of {name}")
             except BaseException:
                 workers.shutdown(cancel_futures=True)
                 raise

@@ -25,6 +25,7 @@ def measure(config: PoolConfig) -> list[Row]:
     add_table("share of a card, per cent", _shares(cost))
     add_table("cost of virtualisation, UltraScale+", _virtualisation(cost))
     add_table("memories above 1 kbit, UltraScale+, one instance of each module", _memories(cost))
+    add_table("parts, UltraScale+, each without its own parts", _parts_of(cost))
     add_table("longest combinational paths", _paths(cost))
     _notes(cost)
     plots.synthesis(_parts(cost), BENCHES / f"synthesis-{config.name}.png")
@@ -114,6 +115,19 @@ def _virtualisation(cost: Cost) -> list[Row]:
     ]  # fmt: skip
 
 
+def _parts_of(cost: Cost) -> list[Row]:
+    rows = [
+        {
+            "module": module, "part": part.name, "instances": part.instances, "LUT, each": part.resources.lut,
+            "LUT": part.instances * part.resources.lut, "FF": part.instances * part.resources.ff,
+            "DSP": part.instances * part.resources.dsp, "BRAM": part.instances * part.resources.bram,
+        }
+        for module, parts in cost.parts.items()
+        for part in parts
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (row["module"], -row["LUT"]))
+
+
 def _memories(cost: Cost) -> list[Row]:
     found, card = cost.modules["xcup"], ALVEO["Alveo U200"]
     rows = [row for name in _modules() if name in found for row in judged(name, found[name], card)]
@@ -144,6 +158,7 @@ def _notes(cost: Cost) -> None:
         "Each module out of context, its hierarchy flattened; pool and axi_pool are sums, without AMD's own shell."
     )
     note("levels: cells between registers as yosys maps them, each CARRY4 of a chain one; a path through a DSP too.")
+    note("parts: synthesised each by itself, so that constants do not cross their ports; together more than the whole.")
     note(f"The baseline (core c works for task c, for ever) has: {'; '.join(KEPT)}.")
     note(f"It does not have: {'; '.join(REMOVED)}.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from benchmarks.latency_tables import LatencyTable
 from benchmarks.networks import BuiltNetwork
 from benchmarks.synthesis import report
 from benchmarks.synthesis.mapped import LongestPath
+from benchmarks.synthesis.parts import Part
 from benchmarks.synthesis.synthesise import Memory, Synthesis
 from compiler.package import Package
 from hypervisor.machines import open_port
@@ -66,9 +67,7 @@ def small_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
                 (directory / module.file).write_text(f"module {module.top}; endmodule")
 
     def synthesised(files: object, top: str, family: str) -> dict[str, object]:
-        return dataclasses.asdict(
-            Synthesis({"LUT6": 6, "FDRE": 2}, [Memory("deep", 64, 64, {})], LongestPath(1, "first", "last"))
-        )
+        return asdict(Synthesis({"LUT6": 6, "FDRE": 2}, [Memory("deep", 64, 64, {})], LongestPath(1, "first", "last")))
 
     for module in BUILD_A_NETWORK:
         monkeypatch.setattr(module, "build", lenet)
@@ -90,6 +89,7 @@ def small_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(report, "export", exported)
     monkeypatch.setattr(report, "write_baseline", exported)
     monkeypatch.setattr(report, "synthesise", synthesised)
+    monkeypatch.setattr(report, "synthesise_parts", lambda files, top, family: [asdict(Part(top, 1, {"LUT6": 1}))])
 
 
 @pytest.mark.parametrize("pool", ["tiny", "single"])

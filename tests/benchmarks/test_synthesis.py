@@ -19,6 +19,7 @@ from benchmarks.synthesis.dedicated import dedicated_pool
 from benchmarks.synthesis.devices import ALVEO, FAMILIES, Resources, resources
 from benchmarks.synthesis.mapped import LongestPath, longest_path
 from benchmarks.synthesis.memories import MEANT_FOR_LUT_RAM, NOT_MEANT, in_block_ram, judged
+from benchmarks.synthesis.parts import synthesise_parts
 from benchmarks.synthesis.synthesise import Memory, Synthesis, synthesise
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.hypervisor import Hypervisor
@@ -127,6 +128,24 @@ def test_what_became_of_memories_and_multipliers_is_read_off_the_netlist(family:
     assert total.lut > total.lut_ram > 0
 
 
+def test_parts_are_counted_as_often_as_they_are_there_and_without_their_own_parts(tmp_path: Path) -> None:
+    file = tmp_path / "tree.v"
+    file.write_text("""
+module leaf(input a, input b, output y); assign y = a & b; endmodule
+module twig(input a, input b, input c, output y, output z);
+  leaf first (.a(a), .b(b), .y(y));
+  leaf second (.a(b), .b(c), .y(z));
+endmodule
+module tree(input clk, input [5:0] a, output [3:0] y, output reg q);
+  twig first (.a(a[0]), .b(a[1]), .c(a[2]), .y(y[0]), .z(y[1]));
+  twig second (.a(a[3]), .b(a[4]), .c(a[5]), .y(y[2]), .z(y[3]));
+  always @(posedge clk) q <= a[0];
+endmodule
+""")
+    found = {part["name"]: (part["instances"], part["cells"]) for part in synthesise_parts([file], "tree", "xcup")}
+    assert found == {"tree": (1, {"FDRE": 1}), "twig": (2, {}), "leaf": (4, {"LUT2": 1})}
+
+
 def cell(kind: str, inputs: dict[str, list[int]], outputs: dict[str, list[int]], **parameters: str) -> dict[str, Any]:
     directions = dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output")
     return {
@@ -208,6 +227,7 @@ def test_tiny_has_its_memories_where_they_are_meant_to_be_and_short_paths(
 ) -> None:
     monkeypatch.setattr(cache, "BENCHES", tmp_path)
     monkeypatch.setattr(report, "FAMILIES", {"xcup": FAMILIES["xcup"]})
+    monkeypatch.setattr(report, "PARTED", ())
     for name, each in report.MODULES.items():
         monkeypatch.setitem(report.MODULES, name, replace(each, families=("xcup",)))
     cost = report.measure_cost(CONFIG, lambda fraction, step: None)
