@@ -8,23 +8,25 @@ hypotheses, and leaving hypotheses out can only cost time, never a proof.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import z3
-
-from formal.algebra import Term, Z3Algebra
-from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
+from formal.gates import GateAlgebra, GateLogic, Gates, Word
+from formal.logic import INTEGER_LOGIC
 from formal.problem import Candidate, Claim, Frame, Problem, View
-from formal.questions import Means, Question, Way
+from formal.questions import Question
 from formal.simulator import Simulator
 from formal.transition import Evaluation, NextState, State
 
 
 class UndecidedError(Exception):
     """The solver answered neither yes nor no within its time limit."""
+
+
+_ROUNDS = 3
+"""So often single hypotheses are added to a query; then all others of their patterns come with them."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,13 @@ class Query:
 
     group: str
     goals: list[int]
-    way: Way = Way.LITERALS
     enabled: set[int] = field(default_factory=set)
     core: frozenset[int] = frozenset()
     proved: bool = False
 
 
 class Engine:
-    """Terms of one cycle of a problem (of both copies), shared by all queries.
+    """The gates of one cycle of a problem (of both copies), shared by all queries.
 
     Hypotheses are numbered: candidates first, then assumptions, then properties (goals only).
     """
@@ -64,30 +65,25 @@ class Engine:
             candidates: instances to be proved inductive together.
             seconds: time limit of a single solver call.
             exact_cores: know of each proof which hypotheses it used, which is what `needed_schemas` reports.
-                Otherwise, of a query that takes long, every hypothesis that was offered counts as used.
+                Otherwise every hypothesis that was offered counts as used.
         """
         self.problem, self.candidates = problem, list(candidates)
         self.assumptions = list(problem.assumptions)
         self.queries = 0
         self.solving: list[str] = []
-        self._algebra = Z3Algebra()
+        self._seconds, self._exact = seconds, exact_cores
         system = problem.system
-        has_arrays = any(1 << m.address_bits > self._algebra.list_words for m in system.memories.values())
-        self._means = Means(seconds, has_arrays, exact_cores)
         self._simulator = Simulator(system, observed=())
-        self._symbols = {name: z3.BitVec(name, bits) for name, bits in problem.symbols.items()}
-        self._leaves: list[dict[str, Any]] = []
+        self._graph = Gates()
+        self._algebra, self._logic = GateAlgebra(self._graph), GateLogic(self._graph)
+        self._places: list[tuple[tuple[int, ...], str, int | None]] = []
+        self._firsts: list[int] = []  # of each place its first node, ascending
+        self._symbols = {name: self._variable((), name, None, bits) for name, bits in problem.symbols.items()}
         before, after = [], []
-        self._variables: dict[str, tuple[int, str, int | None]] = {}
+        shared: dict[str, Any] = {}
         for copy in range(problem.copies):
-            state = system.state_variables(self._algebra, f"{copy}@")
-            inputs = system.input_variables(self._algebra, f"{copy}@")
-            if copy == 0:
-                first: dict[str, Any] = {**state, **inputs}
-            for table in (state, inputs):  # what is shared has one variable, called after the first copy
-                table.update({name: first[name] for name in table if name in problem.shared})
-            self._remember(copy, {**state, **inputs})
-            self._leaves.append({**state, **inputs})
+            state = self._state(copy, shared)
+            inputs = {name: self._leaf(copy, name, bits, shared) for name, bits in system.inputs.items()}
             cycle = Evaluation(system, self._algebra, state, inputs)
             before.append(Frame(cycle))
             after.append(Frame(Evaluation(system, self._algebra, NextState(cycle), {})))
@@ -96,16 +92,45 @@ class Engine:
         self._after_supports: dict[str, int] = {}
         self._reset = tuple(system.reset_state() for _ in range(problem.copies))
         self._supports = self._static_supports()
-        self._terms: dict[int, Term] = {}
+        self._literals: dict[int, int] = {}
         self.alive = {candidate.schema for candidate in self.candidates}
 
-    def _remember(self, copy: int, terms: Mapping[str, Any]) -> None:
-        for name, term in terms.items():
-            if isinstance(term, list):
-                for index in range(len(term)):
-                    self._variables[f"{copy}@{name}[{index}]"] = (copy, name, index)
+    # ---- variables
+
+    def _state(self, copy: int, shared: dict[str, Any]) -> State:
+        system = self.problem.system
+        state: State = {name: self._leaf(copy, name, bits, shared) for name, (bits, _) in system.registers.items()}
+        for name, memory in system.memories.items():
+            if name not in shared:
+                owners = self._owners(copy, name)
+                words = [self._variable(owners, name, i, memory.bits) for i in range(1 << memory.address_bits)]
+                state[name] = words
+                if name in self.problem.shared:
+                    shared[name] = words
             else:
-                self._variables[f"{copy}@{name}"] = (copy, name, None)
+                state[name] = shared[name]
+        return state
+
+    def _leaf(self, copy: int, name: str, bits: int, shared: dict[str, Any]) -> Word:
+        """The variable of a register or input; what is shared has one for all copies."""
+        if name in shared:
+            known: Word = shared[name]
+            return known
+        word = self._variable(self._owners(copy, name), name, None, bits)
+        if name in self.problem.shared:
+            shared[name] = word
+        return word
+
+    def _owners(self, copy: int, name: str) -> tuple[int, ...]:
+        return tuple(range(self.problem.copies)) if name in self.problem.shared else (copy,)
+
+    def _variable(self, copies: tuple[int, ...], name: str, index: int | None, bits: int) -> Word:
+        """A variable for a register, an input, a word of a memory or (with no copies) a symbolic constant."""
+        word = self._algebra.variable(bits)
+        if bits:
+            self._firsts.append(word.bits[0])
+            self._places.append((copies, name, index))
+        return word
 
     # ---- what a claim depends on
 
@@ -145,11 +170,14 @@ class Engine:
             self._after_supports[name] = total
         return self._after_supports[name]
 
-    def _term(self, index: int) -> Term:
-        if index not in self._terms:
-            hypothesis = self._hypothesis(index)
-            self._terms[index] = SYMBOLIC_LOGIC.all([hypothesis.formula(SYMBOLIC_LOGIC, self._before)])
-        return self._terms[index]
+    def _literal(self, index: int) -> int:
+        if index not in self._literals:
+            self._literals[index] = self._claim(self._hypothesis(index), self._before)
+        return self._literals[index]
+
+    def _claim(self, claim: Candidate | Claim, view: View) -> int:
+        literal: int = self._logic.all([claim.formula(self._logic, view)]).bits[0]
+        return literal
 
     def _hypothesis(self, index: int) -> Candidate | Claim:
         count = len(self.candidates)
@@ -198,77 +226,56 @@ class Engine:
         view = self._before if properties is not None else self._after
         for frame in view.frames:
             frame.touched.clear()
-        negated = []
-        for goal in query.goals:
-            claim = properties[goal] if properties is not None else self.candidates[goal]
-            negated.append(SYMBOLIC_LOGIC.negate(claim.formula(SYMBOLIC_LOGIC, view)))
+        claims: list[Candidate | Claim] = [
+            self.candidates[goal] if properties is None else properties[goal] for goal in query.goals
+        ]
+        violated = -self._graph.all([self._claim(claim, view) for claim in claims])
         cone = self._support(view, after=properties is None)
         if properties is None:
             for goal in query.goals:
                 cone |= self._supports[goal]
         usable = self._usable()
-        goals: list[Candidate | Claim] = [
-            self.candidates[goal] if properties is None else properties[goal] for goal in query.goals
-        ]
-        near = frozenset().union(*(goal.near for goal in goals if goal.near is not None))
-        everywhere = any(goal.near is None for goal in goals)
+        near = frozenset().union(*(claim.near for claim in claims if claim.near is not None))
+        everywhere = any(claim.near is None for claim in claims)
         for index in usable:
             is_near = not near.isdisjoint(_names(self._hypothesis(index)))
             if is_near or (everywhere and self._supports[index] & ~cone == 0):
                 query.enabled.add(index)
         self.queries += 1
-        question = Question(self._means, z3.Or(negated), query.way)
+        question = Question(self._graph, violated, self._seconds, self._exact)
+        try:
+            return self._decide(query, question, usable)
+        finally:
+            question.close()
+
+    def _decide(self, query: Query, question: Question, usable: Sequence[int]) -> Situation | None:
         allowed = set(usable)
+        rounds = 0
         while True:
+            rounds += 1
             chosen = sorted(query.enabled & allowed)
-            terms = {index: self._term(index) for index in chosen}
-            reply = question.ask(terms, partial(self._variables_in, cone, chosen))
-            query.way = question.way
+            reply = question.ask({index: self._literal(index) for index in chosen})
             if reply.satisfiable is None:
-                raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._means.seconds:g} s")
+                raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._seconds:g} s")
             if not reply.satisfiable:
                 query.proved, query.core = True, reply.used
                 return None
-            situation = self._concrete(reply.values if reply.model is None else self._values(reply.model))
+            situation = self._concrete(reply.values)
             view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
             missing = [index for index in usable if not _holds(self._hypothesis(index), view_now)]
             if not missing:
                 return situation
             if query.enabled.issuperset(missing):
                 raise UndecidedError(f"{query.group or 'whole'}: the solver's model breaks what was asserted")
-            query.enabled.update(missing)
+            query.enabled.update(missing if rounds <= _ROUNDS else self._alike(missing, usable))
 
-    def _variables_in(self, cone: int, hypotheses: Sequence[int]) -> list[Any]:
-        """Bit-vector variables of registers, words and inputs in a bit set of leaves or hypotheses, and the symbols."""
-        for index in hypotheses:
-            cone |= self._supports[index]
-        found = list(self._symbols.values())
-        leaves, system = self.problem.system.leaves, self.problem.system
-        for copy in range(self.problem.copies):
-            for name in system.support_names(cone >> (copy * len(leaves)) & ((1 << len(leaves)) - 1)):
-                term = self._leaves[copy][name]
-                found += term if isinstance(term, list) else [term]
-        return found
+    def _alike(self, chosen: Iterable[int], usable: Iterable[int]) -> list[int]:
+        """Hypotheses of the same pattern and group."""
+        names = {_names(self._hypothesis(index)) for index in chosen}
+        return [index for index in usable if _names(self._hypothesis(index)) in names]
 
-    def _values(self, model: Any) -> dict[str, Any]:
-        """Variables that a model of Z3's fixes, by name; an array as the list of its words."""
-        values: dict[str, Any] = {}
-        for declaration in model.decls():
-            name = declaration.name()
-            if name in self._symbols:
-                values[name] = model[declaration].as_long()
-            elif name in self._variables:
-                _, leaf, index = self._variables[name]
-                if index is None and leaf in self.problem.system.memories:
-                    words = range(1 << self.problem.system.memories[leaf].address_bits)
-                    selected = (z3.Select(declaration(), word) for word in words)
-                    values[name] = [model.eval(word, model_completion=True).as_long() for word in selected]
-                else:
-                    values[name] = model[declaration].as_long()
-        return values
-
-    def _concrete(self, values: Mapping[str, Any]) -> Situation:
-        """A model as numbers; variables it leaves open take reset values, inputs 0."""
+    def _concrete(self, values: Mapping[int, bool]) -> Situation:
+        """A model, values of nodes, as numbers; variables it leaves open take reset values, inputs 0."""
         system = self.problem.system
         states: tuple[State, ...] = tuple(
             {name: list(value) if isinstance(value, list) else value for name, value in state.items()}
@@ -276,18 +283,17 @@ class Engine:
         )
         inputs = tuple(dict.fromkeys(system.inputs, 0) for _ in states)
         symbols = dict.fromkeys(self._symbols, 0)
-        for variable, value in values.items():
-            if variable in symbols:
-                symbols[variable] = value
-                continue
-            copy, leaf, index = self._variables[variable]
-            for owner in range(self.problem.copies) if leaf in self.problem.shared else (copy,):
-                if index is not None:
-                    states[owner][leaf][index] = value
-                elif leaf in system.inputs:
-                    inputs[owner][leaf] = value
-                else:
-                    states[owner][leaf] = list(value) if isinstance(value, list) else value
+        for node, value in values.items():
+            place = bisect(self._firsts, node) - 1
+            copies, name, index = self._places[place]
+            bit = 1 << (node - self._firsts[place])
+            tables: list[Any] = [symbols] if not copies else []
+            for copy in copies:
+                table: Any = inputs[copy] if name in system.inputs else states[copy]
+                tables.append(table if index is None else table[name])
+            key: Any = name if index is None else index
+            for table in tables:
+                table[key] = table[key] | bit if value else table[key] & ~bit
         return Situation(states, inputs, symbols)
 
     # ---- the fixpoint

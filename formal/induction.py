@@ -8,15 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import z3
-
-from formal.algebra import Z3Algebra
 from formal.engine import Engine, Query, Situation, UndecidedError
-from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC, BatchLogic, batch
+from formal.gates import GateAlgebra, GateLogic, Gates
+from formal.logic import INTEGER_LOGIC, BatchLogic, batch
 from formal.problem import Candidate, Claim, Frame, Problem, SampleFrame, View
+from formal.questions import Question
 from formal.refute import Exploration, explore, refute, unreached_covers
-from formal.transition import Evaluation
+from formal.transition import Evaluation, Memory
 from formal.verdict import Proved, Refuted, Unknown, Verdict
+
+_RESET_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -242,21 +243,24 @@ def filter_by_reset(problem: Problem, candidates: Sequence[Candidate]) -> list[C
 
 def _holds_at_reset(problem: Problem, candidates: Sequence[Candidate]) -> bool:
     """Ask the solver whether all candidates hold in every state after reset, under assumptions on symbols."""
-    algebra = Z3Algebra()
+    graph = Gates()
+    algebra, logic = GateAlgebra(graph), GateLogic(graph)
     frames = []
-    for copy in range(problem.copies):
+    for _ in range(problem.copies):
 
-        def free(name: str, memory: Any, copy: int = copy) -> Any:
-            return algebra.memory_variable(f"{copy}@{name}", memory.address_bits, memory.bits)
+        def free(name: str, memory: Memory) -> Any:
+            return [algebra.variable(memory.bits) for _ in range(1 << memory.address_bits)]
 
-        state = problem.reset_state(algebra, free)
-        frames.append(Frame(Evaluation(problem.system, algebra, state, {})))
-    view = View(frames, {name: z3.BitVec(name, bits) for name, bits in problem.symbols.items()})
-    solver = z3.Solver()
-    for claim in _rigid_assumptions(problem):
-        solver.add(claim.formula(SYMBOLIC_LOGIC, view))
-    solver.add(z3.Or([SYMBOLIC_LOGIC.negate(c.formula(SYMBOLIC_LOGIC, view)) for c in candidates]))
-    return bool(solver.check() == z3.unsat)
+        frames.append(Frame(Evaluation(problem.system, algebra, problem.reset_state(algebra, free), {})))
+    view = View(frames, {name: algebra.variable(bits) for name, bits in problem.symbols.items()})
+    hold = logic.all(candidate.formula(logic, view) for candidate in candidates)
+    given = logic.all(claim.formula(logic, view) for claim in _rigid_assumptions(problem))
+    violated = logic.all([given, logic.negate(hold)])
+    question = Question(graph, violated.bits[0], seconds=_RESET_SECONDS, exact=False)
+    try:
+        return question.ask({}).satisfiable is False
+    finally:
+        question.close()
 
 
 def _rigid_assumptions(problem: Problem) -> list[Claim]:

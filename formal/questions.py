@@ -1,137 +1,177 @@
-"""Asks solvers whether a goal can be violated under hypotheses, one after another until one has an answer.
+"""Asks SAT solvers whether a goal can be reached under hypotheses, on the clauses of the gates that these depend on.
 
-Three ways, for no solver is good at everything (docs/decisions/0017): Z3 with a literal for each hypothesis, which
-keeps what it learned while hypotheses are added and names those that a proof used; Z3 afresh, which may simplify as it
-likes; and clauses for another solver.
+Every question has a solver of its own, which knows only what the question is about; hypotheses can be added to it.
+Glucose is quick on most questions; CaDiCaL takes longer to begin and decides those on which Glucose gets nowhere
+(docs/decisions/0040).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import pickle
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
 
-import z3
+from pysat.solvers import Solver
 
-from formal.algebra import Term
-from formal.clauses import Clauses
+from formal.gates import TRUE, Gates
 
-_QUICK_SECONDS = 0.3
-"""After this time a question is asked afresh."""
-_AFRESH_SECONDS = 20.0
-"""After this time, as clauses; there are none for arrays, which have all the time instead."""
-
-
-class Way(Enum):
-    """How a question is asked."""
-
-    LITERALS = "Z3, with a literal for each hypothesis"
-    AFRESH = "Z3, afresh each time"
-    CLAUSES = "another solver, on clauses"
+_CONFLICTS = 4000
+"""So many Glucose may have before CaDiCaL is asked."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`satisfiable` is None when nobody knew in time.
-
-    Then a model, Z3's or as the values of variables; or the numbers of the hypotheses that a proof used, or may have.
-    """
+    """`satisfiable` is None when time ran out; then the variables by node, or the hypotheses that a refutation used."""
 
     satisfiable: bool | None
-    model: Any = None
-    values: Mapping[str, int] = field(default_factory=dict)
+    values: dict[int, bool] = field(default_factory=dict)
     used: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class Means:
-    """What questions of one problem have in common.
-
-    Attributes:
-        seconds: time limit of a call of a solver.
-        has_arrays: terms speak of arrays.
-        exact: know which hypotheses a proof used; else, of a question that takes long, all count as used.
-        clauses: names of bits, kept from one question to the next.
-    """
-
-    seconds: float
-    has_arrays: bool
-    exact: bool
-    clauses: Clauses = field(default_factory=Clauses)
-
-
 class Question:
-    """Whether `violated` can be true; `way` is where asking begins, and then where it has come to."""
+    """Whether the literal `goal` of a graph can be true."""
 
-    def __init__(self, means: Means, violated: Term, way: Way = Way.LITERALS) -> None:
-        self.way = way
-        self._means, self._violated = means, violated
-        self._solver: Any = None
-        self._asserted: set[int] = set()
+    def __init__(self, graph: Gates, goal: int, seconds: float, exact: bool) -> None:
+        """Prepare.
 
-    def ask(self, hypotheses: Mapping[int, Term], variables: Callable[[], Sequence[Any]]) -> Reply:
-        """Ask under these hypotheses, by number; `variables` are those whose values matter in a model.
-
-        After a time-out Z3's answers could not be trusted (seen with 5.4: models that break assertions), so a solver
-        that gave up is thrown away.
+        Args:
+            graph: what literals mean.
+            goal: a literal.
+            seconds: time limit of one call of CaDiCaL.
+            exact: know which hypotheses a refutation used; else all that were offered count as used.
         """
-        means, reply = self._means, Reply(None)
-        if self.way is Way.LITERALS:
-            reply = self._ask_literals(hypotheses)
-            if reply.satisfiable is None:
-                self.way = Way.CLAUSES if means.exact else Way.AFRESH
-        if self.way is Way.AFRESH:
-            reply = self._ask_afresh(hypotheses)
-            if reply.satisfiable is None:
-                self.way = Way.CLAUSES
-        if self.way is Way.CLAUSES and not means.has_arrays:
-            reply = self._ask_clauses(hypotheses, variables())
-        return reply
+        self._graph, self._goal, self._seconds, self._exact = graph, goal, seconds, exact
+        self._quick = Solver("glucose4")
+        self._thorough: Solver | None = None
+        self._clauses: list[list[int]] = []
+        self._numbers: dict[int, int] = {TRUE: 1}
+        self._free = 1
+        self._variables: list[int] = []
+        self._tags: dict[int, int] = {}
+        self._add([[1]])
+        self._add([[self._defined(goal)]])
 
-    def _ask_literals(self, hypotheses: Mapping[int, Term]) -> Reply:
-        means = self._means
-        if self._solver is None:
-            self._solver = self._new_solver(means.seconds if means.has_arrays and means.exact else _QUICK_SECONDS)
-            self._solver.add(z3.Implies(_GOAL, self._violated))  # asserted outright, it makes Z3 several times slower
-        for index, term in hypotheses.items():
-            if index not in self._asserted:
-                self._asserted.add(index)
-                self._solver.add(z3.Implies(_literal(index), term))
-        answer = self._solver.check(_GOAL, *map(_literal, hypotheses))
-        if answer == z3.unsat:
-            used = {str(literal) for literal in self._solver.unsat_core()}
-            return Reply(False, used=frozenset(index for index in hypotheses if str(_literal(index)) in used))
-        if answer == z3.sat:
-            return Reply(True, self._solver.model())
-        self._solver = None
-        return Reply(None)
+    def close(self) -> None:
+        """Give the memory of the solvers back."""
+        for solver in (self._quick, self._thorough):
+            if solver is not None:
+                solver.delete()
 
-    def _ask_afresh(self, hypotheses: Mapping[int, Term]) -> Reply:
-        solver = self._new_solver(self._means.seconds if self._means.has_arrays else _AFRESH_SECONDS)
-        solver.add(self._violated, *hypotheses.values())
-        answer = solver.check()
-        if answer == z3.sat:
-            return Reply(True, solver.model())
-        return Reply(False if answer == z3.unsat else None, used=frozenset(hypotheses))
+    def _add(self, clauses: list[list[int]]) -> None:
+        self._clauses += clauses
+        self._quick.append_formula(clauses, no_return=True)
 
-    def _ask_clauses(self, hypotheses: Mapping[int, Term], variables: Sequence[Any]) -> Reply:
-        means = self._means
-        if means.exact:
-            found = means.clauses.decide([self._violated], hypotheses, variables, means.seconds)
-            return Reply(found.satisfiable, values=found.values, used=found.used)
-        claims = [self._violated, *hypotheses.values()]
-        found = means.clauses.decide(claims, {}, variables, means.seconds)
-        return Reply(found.satisfiable, values=found.values, used=frozenset(hypotheses))
+    def ask(self, hypotheses: Mapping[int, int]) -> Reply:
+        """Ask under these hypotheses, literals by number, and all that were given before."""
+        for index, literal in hypotheses.items():
+            if index not in self._tags:
+                self._tags[index] = self._defined(literal)
+                if not self._exact:
+                    self._add([[self._tags[index]]])
+        tags = {index: self._tags[index] for index in hypotheses} if self._exact else {}
+        assumptions = list(tags.values())
+        answer, literals = self._quickly(assumptions)
+        if answer is None:
+            answer, literals = self._thoroughly(assumptions)
+        if answer is None:
+            return Reply(None)
+        if not answer:
+            core = set(literals)
+            return Reply(False, used=frozenset(i for i in hypotheses if not self._exact or tags[i] in core))
+        numbers = self._numbers
+        return Reply(True, {node: literals[numbers[node] - 1] > 0 for node in self._variables})
 
-    def _new_solver(self, seconds: float) -> Any:
-        solver = z3.SolverFor("QF_AUFBV" if self._means.has_arrays else "QF_BV")
-        solver.set("timeout", max(1, int(min(seconds, self._means.seconds) * 1000)))
-        return solver
+    def _quickly(self, assumptions: list[int]) -> _Answer:
+        self._quick.conf_budget(_CONFLICTS)
+        answer = self._quick.solve_limited(assumptions=assumptions)
+        return (None, []) if answer is None else _answer(self._quick, answer)
+
+    def _thoroughly(self, assumptions: list[int]) -> _Answer:
+        if self._thorough is None:
+            self._thorough = Solver("cadical195")
+        self._thorough.append_formula(self._clauses, no_return=True)
+        self._clauses.clear()
+        return _in_a_child(self._thorough, assumptions, self._seconds)
+
+    def _defined(self, literal: int) -> int:
+        """The solver's literal; clauses of the gates behind it are added as far as they are not there yet."""
+        self._define([abs(literal)])
+        number = self._numbers[abs(literal)]
+        return number if literal > 0 else -number
+
+    def _define(self, roots: Iterable[int]) -> None:
+        numbers, gates, variables, free = self._numbers, self._graph.gates, self._variables, self._free
+        pending, found = [], []
+        for node in roots:
+            if node not in numbers:
+                free += 1
+                numbers[node] = free
+                pending.append(node)
+        while pending:
+            node = pending.pop()
+            gate = gates.get(node)
+            if gate is None:
+                variables.append(node)
+                continue
+            found.append((numbers[node], gate))
+            for operand in gate:
+                below = operand if operand > 0 else -operand
+                if below and below not in numbers:
+                    free += 1
+                    numbers[below] = free
+                    pending.append(below)
+        self._free = free
+        clauses: list[list[int]] = []
+        for out, gate in found:
+            a = numbers[gate[0]] if gate[0] > 0 else -numbers[-gate[0]]
+            b = numbers[gate[1]] if gate[1] > 0 else -numbers[-gate[1]]
+            if len(gate) == 2:
+                clauses += ([-out, a], [-out, b], [out, -a, -b])
+            elif gate[2] == 0:
+                clauses += ([-out, a, b], [-out, -a, -b], [out, -a, b], [out, a, -b])
+            else:
+                c = numbers[gate[2]] if gate[2] > 0 else -numbers[-gate[2]]
+                clauses += ([-out, -a, b], [out, -a, -b], [-out, a, c], [out, a, -c], [-out, b, c], [out, -b, -c])
+        self._add(clauses)
 
 
-_GOAL = z3.Bool("goal")
+_Answer = tuple[bool | None, Sequence[int]]
+"""None when nobody knew in time; with a model, or with the assumptions that a refutation used."""
 
 
-def _literal(index: int) -> Any:
-    return z3.Bool(f"hypothesis{index}")
+def _answer(solver: Solver, answer: bool) -> _Answer:
+    return answer, (solver.get_model() if answer else solver.get_core()) or []
+
+
+def _in_a_child(solver: Solver, assumptions: list[int], seconds: float) -> _Answer:
+    """Ask in a process of its own, which can be ended: CaDiCaL in python-sat cannot be interrupted."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with open(write, "wb") as pipe:
+                pickle.dump(_answer(solver, solver.solve(assumptions)), pipe)
+        finally:
+            os._exit(0)
+    os.close(write)
+    parts, until = [], time.monotonic() + seconds
+    with open(read, "rb", buffering=0) as pipe:
+        try:
+            while select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:
+                part = pipe.read(1 << 20)
+                if not part:
+                    break
+                parts.append(part)
+            else:
+                parts = []
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    if not parts:
+        return None, []
+    found: _Answer = pickle.loads(b"".join(parts))
+    return found

@@ -23,9 +23,10 @@ the statement.
 
 The first ones are about the netlist that PyRTL emits for the shell, the one that is simulated and exported, with
 *free cores*: at the ports of the cores anything may come, so what is proved holds for any core. All are unbounded in
-time: an invariant holds after reset, is kept by every clock edge and implies the statement. Z3 decides each query; a
-query that it gives up on fails the proof. For each theorem a cover shows that what it speaks of happens at all. Behind
-them come the theorems and lemmas about the real core, the instruction set, the numbers and compiled packages.
+time: an invariant holds after reset, is kept by every clock edge and implies the statement. Glucose decides each query,
+or CaDiCaL where it does not; a query that both give up on fails the proof. For each theorem a cover shows that what it
+speaks of happens at all. Behind them come the theorems and lemmas about the real core, the instruction set, the numbers
+(these rest on Z3) and compiled packages.
 
     tenure prove ownership delivery --pool small       # some, or all without names
     tenure prove --explain                             # first say in words what is proved
@@ -50,9 +51,10 @@ What lies outside, and has to be trusted or tested:
 - **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
 - **Clock, power, temperature**, and everything else that no netlist shows.
 - **The host's own choices**: when it pauses, places, polls.
-- **The tools**: PyRTL's netlist, and Z3 with the translator (co-simulated against PyRTL's simulator in `tests/formal`);
-  of the theorems about the shell a second engine that shares neither checks the invariants (`tenure prove --certify`).
-  Theorems that rest on another one's invariants have them in their certificates, too.
+- **The tools**: PyRTL's netlist, Z3, Glucose, CaDiCaL, and the translators to their languages (co-simulated against
+  PyRTL's simulator in `tests/formal`); of the theorems about the shell a second engine that shares no translator checks
+  the invariants (`tenure prove --certify`), with an older release of CaDiCaL. Theorems that rest on another one's
+  invariants have them in their certificates, too.
 """
 
 
