@@ -35,7 +35,7 @@ class Part:
     origin: str
     """`function` in `file`, as a comment says it."""
     summary: str
-    """First line of the docstring."""
+    """First sentences of the docstrings of the file and of the function."""
     prefix: str
     """Of PyRTL's names in this part."""
     parent: Part | None = None
@@ -98,7 +98,12 @@ def _origin(function: Callable[..., Any]) -> str:
 
 
 def _summary(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").split("\n")[0]
+    return f"{_first_sentence(inspect.getmodule(function))} {_first_sentence(function)}"
+
+
+def _first_sentence(documented: Any) -> str:
+    paragraph = " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+    return paragraph.split(". ")[0].removesuffix(".").removesuffix(":") + "."
 
 
 def _wires(value: Any, path: str) -> Iterator[tuple[str, WireVector | MemBlock]]:

@@ -126,7 +126,6 @@ def _constraints(clock: str) -> str:
 # The pool's own clock is {clock} behind a clock gate; paths between the two are real, and Vivado times them. On
 # UltraScale give both nets the same CLOCK_DELAY_GROUP if their skew costs more than you like.
 create_clock -name {clock} -period {CLOCK_NANOSECONDS}.000 [get_ports {clock}]
-set_property HD.CLK_SRC BUFGCTRL_X0Y0 [get_ports {clock}]
 set_input_delay -clock {clock} 1.000 [get_ports -filter "DIRECTION == IN && NAME != {clock}"]
 set_output_delay -clock {clock} 1.000 [get_ports -filter "DIRECTION == OUT"]
 """

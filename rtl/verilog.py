@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import accumulate, groupby
+from textwrap import wrap
 
 from pyrtl import Const, LogicNet, MemBlock, WireVector
 
@@ -95,7 +96,8 @@ class ModuleText:
 
     def _header(self) -> list[str]:
         module, part = self._module, self._module.part
-        comment = f"// Made by {part.origin}.\n// {part.summary}\n" if part.origin else ""
+        origin = f"Made by {part.origin}." if part.origin else ""
+        comment = "".join(f"// {line}\n" for text in (origin, part.summary) for line in wrap(text, 116))
         states = {net.dests[0] for net in module.nets if net.op == "r"}
         ports = ["input clk", "input rst"] if self.is_clocked(module) else []
         ports += [f"input {bit_range(len(wire))}{module.names[wire]}" for wire in module.inputs]
