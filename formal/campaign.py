@@ -67,7 +67,7 @@ def _parts(stated: Theorem | Check, config: PoolConfig) -> Sequence[int | str]:
 
 def _outcomes(tasks: Sequence[tuple[str, PoolConfig, int | str]]) -> Iterator[_Outcome]:
     """Outcomes of the tasks as they come."""
-    workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(tasks))
+    workers = min(processors(), len(tasks))
     if workers < 2:
         yield from itertools.starmap(_work, tasks)
         return
@@ -80,6 +80,11 @@ def _outcomes(tasks: Sequence[tuple[str, PoolConfig, int | str]]) -> Iterator[_O
         finally:
             for future in futures:
                 future.cancel()
+
+
+def processors() -> int:
+    """How many processes can work at the same time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(name: str, config: PoolConfig, part: int | str) -> _Outcome:

@@ -156,38 +156,6 @@ def write_certificate(problem: Problem, directory: Path) -> Path:
     return certificate
 
 
-def write_differences(original: pyrtl.Block, changed: pyrtl.Block, directory: Path) -> Path:
-    """Write a module whose only output, `same`, says that two netlists do the same in one cycle.
-
-    Both get the same inputs and the same registers and memories, by name; compared are all outputs, next values of
-    registers and memories after the clock edge.
-    """
-    previous = pyrtl.working_block()
-    pyrtl.set_working_block(pyrtl.Block())
-    try:
-        ports: dict[str, Any] = {}
-
-        def port(kind: str, copy: int, name: str, suffix: str, bits: int) -> Any:
-            full = f"{kind}_{name}{suffix}"
-            if full not in ports:
-                ports[full] = pyrtl.Input(bits, full)
-            return ports[full]
-
-        first, second = (_Copy(block, index, port) for index, block in enumerate((original, changed)))
-        outputs = sorted(wire.name for wire in original.wirevector_subset(pyrtl.Output))
-        states = sorted(wire.name for wire in original.wirevector_subset(pyrtl.Register))
-        states += sorted({net.op_param[1].name for net in original.logic if net.op == "@"})
-        claims = [WIRE_LOGIC.equal(first[name], second[name]) for name in outputs]
-        claims += [WIRE_LOGIC.equal(first.next(name), second.next(name)) for name in states]
-        _outputs({"same": [WIRE_LOGIC.all(claims)]})
-        path = directory / "differences.v"
-        with path.open("w") as file:
-            pyrtl.output_to_verilog(file, add_reset=False)
-    finally:
-        pyrtl.set_working_block(previous)
-    return path
-
-
 def _build(problem: Problem, directory: Path) -> Path:
     ports: dict[str, Any] = {}
 

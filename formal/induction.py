@@ -110,7 +110,7 @@ def _attempt(problem: Problem, schemas: Iterable[str] | None, limits: Effort, tr
     if not _covers_every_goal(engine, induction):
         return unknown("internal error: some invariant was never proved inductive")
     properties: list[Query] = []
-    for query in _property_queries(problem.properties):
+    for query in property_queries(problem.properties):
         try:
             situation = engine.decide(query, problem.properties)
         except UndecidedError as gave_up:
@@ -148,7 +148,7 @@ def prove_share(problem: Problem, index: int, count: int, effort: Effort | None 
     limits = effort or Effort()
     engine = Engine(problem, problem.candidates, limits.query_seconds, exact_cores=False)
     parts: list[tuple[Query, Sequence[Claim] | None]] = [(query, None) for query in engine.consecution_queries()]
-    parts += [(query, problem.properties) for query in _property_queries(problem.properties)]
+    parts += [(query, problem.properties) for query in property_queries(problem.properties)]
     mine = parts[index::count]
     if index == 0 and not _holds_at_reset(problem, problem.candidates):
         return Share(0, "the invariant does not hold after reset")
@@ -163,7 +163,8 @@ def prove_share(problem: Problem, index: int, count: int, effort: Effort | None 
     return Share(engine.queries)
 
 
-def _property_queries(properties: Sequence[Claim]) -> list[Query]:
+def property_queries(properties: Sequence[Claim]) -> list[Query]:
+    """One query per group of properties."""
     groups: dict[str, list[int]] = {}
     for index, claim in enumerate(properties):
         groups.setdefault(claim.group, []).append(index)

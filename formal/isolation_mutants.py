@@ -11,41 +11,12 @@ from collections.abc import Callable
 import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
-from formal.counterexample import counterexample
-from formal.mutants import Mutant, hunt
+from formal.mutants import Mutant
 from formal.mutation import Patch, PatchError, replace_net, wire
-from formal.theorems import TheoremResult, theorem
-from formal.verdict import Refuted
 from isa.registers import Command, CoreState, TenantState
 from rtl.windows import Attachment
 
 Lookup = Callable[[str], WireVector]
-
-
-def refutation(name: str) -> TheoremResult:
-    """What the theorem that ought to refute a seeded bug says of the netlist with that bug.
-
-    Raises:
-        UnknownBug: when there is none of that name; the message lists those that there are.
-    """
-    mutant = next((each for each in ISOLATION_MUTANTS if each.name == name), None)
-    if mutant is None:
-        raise UnknownBug(f"unknown bug {name!r}: name one of {', '.join(each.name for each in ISOLATION_MUTANTS)}")
-    stated = theorem(mutant.theorem)
-    problem, verdict = hunt(mutant, runs=8, cycles=1500)
-    return TheoremResult(
-        name=stated.name,
-        verdict="refuted" if isinstance(verdict, Refuted) else "unknown",
-        seconds=verdict.seconds,
-        assumptions=list(stated.assumptions),
-        statement=stated.statement,
-        reason="" if isinstance(verdict, Refuted) else verdict.reason,
-        counterexample=counterexample(problem, verdict.trace) if isinstance(verdict, Refuted) else None,
-    )
-
-
-class UnknownBug(ValueError):
-    """No seeded bug has that name."""
 
 
 def reload(register: str, build: Callable[[WireVector, Lookup], WireVector]) -> Patch:
@@ -122,6 +93,11 @@ def _host_slot_ignores_taken(block: pyrtl.Block) -> None:
         replace_net(block, net, "w", Const(1, 1, block=block))
 
 
+def _without_credit(old: WireVector, look: Lookup) -> WireVector:
+    comes = look("core0_instruction_valid'") & look("core0_credit_i")[0] & (look("core0_state") == int(CoreState.HELD))
+    return select(comes, (old - 1)[: len(old)], old)
+
+
 def _held(look: Lookup, core: int) -> WireVector:
     return look(f"core{core}_state") == int(CoreState.HELD)
 
@@ -153,6 +129,7 @@ def _kept_on_stop(old: WireVector, look: Lookup, name: str) -> WireVector:
     return select(stops, look(name), old)
 
 
+_ARRIVES = "every_instruction_arrives_once"
 _ANSWERED, _OBSERVED, _WINDOW = (
     "every_request_is_answered_once",
     "neighbours_cannot_be_observed",
@@ -164,6 +141,14 @@ _BARRIER, _INHERITED, _CONSTANT = (
 )  # fmt: skip
 
 ISOLATION_MUTANTS = (
+    Mutant(
+        "return_repeats", "RETURN goes back to the CALL, not behind it", _ARRIVES,
+        (reload("tenant0_return_address", lambda old, look: select(old == 0, old, look("tenant0_program_counter"))),),
+    ),
+    Mutant(
+        "credit_lost", "a credit that comes while an instruction is sent is lost", _ARRIVES,
+        (reload("core0_credits_load", _without_credit),),
+    ),
     Mutant(
         "request_waits", "a core's request waits in a cycle in which the core gives credit back", _ANSWERED,
         (driven("core0_request_valid_i", lambda old, look: old & (look("core0_credit_i") == 0)),),

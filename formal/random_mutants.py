@@ -1,37 +1,35 @@
-"""Random bugs of the shell: one net of the netlist, drawn uniformly, computes something else.
-
-`python -m formal.random_mutants --count 30 --seed 1 --output FILE` judges mutants one by one and appends each verdict
-to FILE, one JSON object a line; started again it goes on where it was interrupted. Verdicts:
+"""Random bugs of the shell: one net of the netlist, drawn uniformly, computes something else; and their verdicts.
 
 - KILLED: a run from reset keeps the assumptions, violates a theorem and replays on PyRTL's simulator;
-- EQUIVALENT: every output, and the next value of every register and memory word, is the same function of state and
-  inputs, as CaDiCaL says;
-- OPEN: neither was shown.
+- EQUIVALENT: outputs, and the next value of every register and memory word, are the same functions of state and
+  inputs, in every state in which the invariants of the theorems hold;
+- BLIND: all theorems about the shell are still proved;
+- OPEN: none of these was shown.
+
+A mutant is *felt* by tenants when the changed net can, sooner or later, influence an output that a tenant sees; of the
+others, isolation has nothing to say. `tenure prove --mutants N` runs all of this.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import multiprocessing
 import random
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyrtl
-from rich.progress import track
 
-from formal.certificate import write_differences
-from formal.mutants import MUTANT_POOL
+from formal.campaign import processors
+from formal.influence import felt_by_tenants, is_equivalent
+from formal.judgement import Judgement, judged
 from formal.mutation import Patch, constant, mutated, replace_net
-from formal.refute import explore
-from formal.second_engine import never_differ
+from formal.recording import Recording, first_difference
 from formal.shell import shell_block
-from formal.theorems import NAMES, theorem
-from formal.trace import replay
+from isa.configuration import PoolConfig
 
 _CHANGES: dict[str, tuple[str, ...]] = {
     "&": ("|", "first", "second", "zero"),
@@ -46,23 +44,49 @@ _CHANGES: dict[str, tuple[str, ...]] = {
     "x": ("swap", "second", "third"),
     "r": ("stuck bit",),
 }
+_EQUAL_SECONDS = 10.0
 _PLACES = {"first": 0, "second": 1, "third": 2}
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What became of a mutant; `theorem` is the one that its run violates, `claim` the property."""
+    """What became of a mutant.
+
+    Attributes:
+        change: the net, and what it computes instead.
+        felt: whether isolation has anything to say of it.
+        verdict, theorem, claim: see above; of one that is KILLED the theorem and the property that a run violates, of
+            one that is OPEN the theorems whose proofs fail.
+        shown: what a recorded run of the whole pool shows first of one that is BLIND or OPEN; empty: nothing.
+        seconds: how long that took.
+    """
 
     seed: int
     change: str
+    felt: bool
     verdict: str
     theorem: str
     claim: str
+    shown: str
     seconds: float
 
+    @property
+    def survives(self) -> bool:
+        """Tenants may feel it, and nobody notices: all is still proved, and the recorded run does not show it."""
+        return self.verdict == "BLIND" and self.felt and not self.shown
 
-def draw(block: pyrtl.Block, seed: int) -> tuple[str, Patch]:
-    """A bug in words, and the patch that makes it; every net that can be changed is as likely as any other."""
+
+@dataclass(frozen=True)
+class Drawn:
+    """A bug in words, the wire (or register) that is computed differently, and the patch that makes it."""
+
+    change: str
+    wire: str
+    patch: Patch
+
+
+def draw(block: pyrtl.Block, seed: int) -> Drawn:
+    """A bug; every net that can be changed is as likely as any other."""
     generator = random.Random(f"mutant {seed}")
     candidates = sorted((net for net in block.logic if net.op in _CHANGES), key=_creation)
     chosen = generator.choice(candidates)
@@ -95,7 +119,8 @@ def draw(block: pyrtl.Block, seed: int) -> tuple[str, Patch]:
         else:
             replace_net(copied, net, change, *net.args)
 
-    return f"{text.strip()}: {change}{f' {stuck}' if change == 'stuck bit' else ''}", patch
+    words = f"{text.strip()}: {change}{f' {stuck}' if change == 'stuck bit' else ''}"
+    return Drawn(words, chosen.dests[0].name, patch)
 
 
 def _creation(net: pyrtl.LogicNet) -> tuple[int, str]:
@@ -105,35 +130,26 @@ def _creation(net: pyrtl.LogicNet) -> tuple[int, str]:
     return (1 + int(number), "") if number.isdigit() and number != name else (0, name)
 
 
-def judge(seed: int) -> Judged:
-    """Draw a mutant and judge it.
+def judge(config: PoolConfig, seed: int, recording: Recording) -> Judged:
+    """Draw a mutant of the shell of a pool and judge it; `recording` is of a run of that pool.
 
     Raises:
         ReplayError: when `pyrtl.Simulation` does not show what the search found.
     """
     started = time.monotonic()
-    original = shell_block(MUTANT_POOL)
-    change, patch = draw(original, seed)
-    verdict, name, claim = compare(original, mutated(original, patch))
-    return Judged(seed, change, verdict, name, claim, round(time.monotonic() - started, 1))
-
-
-def compare(original: pyrtl.Block, block: pyrtl.Block, runs: int = 2, cycles: int = 1500) -> tuple[str, str, str]:
-    """Look for a run that kills `block`, theorem by theorem, else for a proof that it is `original`.
-
-    Returns:
-        The verdict; when killed, the theorem's name and the property that the run violates, else empty strings.
-    """
-    problems = {name: theorem(name).problem(MUTANT_POOL, block, over_approximate=False) for name in NAMES}
-    for run in range(runs):
-        for name, problem in problems.items():
-            trace = explore(problem, 1, cycles, 1 + run, keep_samples=False).violation
-            if trace is not None:
-                replay(problem.system.block, problem, trace)
-                return "KILLED", name, trace.claim
-    with tempfile.TemporaryDirectory() as directory:
-        same = never_differ(write_differences(original, block, Path(directory)))
-    return ("EQUIVALENT" if same else "OPEN"), "", ""
+    original = shell_block(config)
+    drawn = draw(original, seed)
+    block = mutated(original, drawn.patch)
+    felt = drawn.wire in felt_by_tenants(original)
+    shown = ""
+    if is_equivalent(config, original, block, drawn.wire, _EQUAL_SECONDS):
+        found = Judgement("EQUIVALENT")
+    else:
+        found = judged(config, block, drawn.wire)
+        difference = first_difference(block, recording) if found.verdict != "KILLED" else None
+        shown = "" if difference is None else f"{difference[1]} in cycle {difference[0]}"
+    seconds = round(time.monotonic() - started, 1)
+    return Judged(seed, drawn.change, felt, found.verdict, found.theorem, found.claim, shown, seconds)
 
 
 def judged_so_far(path: Path) -> dict[int, Judged]:
@@ -146,36 +162,42 @@ def judged_so_far(path: Path) -> dict[int, Judged]:
     return found
 
 
-def sample(count: int, seed: int, path: Path) -> Iterator[Judged]:
-    """Judge mutants `seed` to `seed + count - 1`, those in the file already from there."""
-    known = judged_so_far(path)
-    if path.exists():
+def sample(
+    config: PoolConfig, seeds: Sequence[int], recording: Recording, path: Path | None = None
+) -> Iterator[Judged]:
+    """Judge mutants on all processors, as they come.
+
+    With `path`, those in that file already are taken from there, and what is judged is appended, one object a line.
+    """
+    known = judged_so_far(path) if path is not None else {}
+    if path is not None and path.exists():
         path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in known.values()))
-    for number in range(seed, seed + count):
-        if number not in known:
-            known[number] = judge(number)
-            with path.open("a") as file:
-                file.write(json.dumps(asdict(known[number])) + "\n")
-        yield known[number]
+    yield from (known[seed] for seed in seeds if seed in known)
+    missing = [seed for seed in seeds if seed not in known]
+    if not missing:
+        return
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processors(), len(missing)), spawning, _prepare, (config, recording)) as executor:
+        futures = [executor.submit(_judge, seed) for seed in missing]
+        try:
+            for future in as_completed(futures):
+                if path is not None:
+                    with path.open("a") as file:
+                        file.write(json.dumps(asdict(future.result())) + "\n")
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
 
 
-def main() -> None:
-    """Judge a sample and print how many got which verdict."""
-    parser = argparse.ArgumentParser(description="Judge random bugs of the shell.")
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE")
-    chosen = parser.parse_args()
-    verdicts = list(track(sample(chosen.count, chosen.seed, chosen.output), "mutants", total=chosen.count))
-    for each in verdicts:
-        if each.verdict == "OPEN":
-            print(f"open: {each.seed}: {each.change}")
-    counts = Counter(each.verdict for each in verdicts)
-    judged = len(verdicts) - counts["EQUIVALENT"]
-    print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
-    if judged:
-        print(f"score {counts['KILLED'] / judged:.3f} of {judged}")
+_prepared: list[tuple[PoolConfig, Recording]] = []
+"""In a worker: what all mutants have in common."""
 
 
-if __name__ == "__main__":
-    main()
+def _prepare(config: PoolConfig, recording: Recording) -> None:
+    _prepared[:] = [(config, recording)]
+
+
+def _judge(seed: int) -> Judged:
+    ((config, recording),) = _prepared
+    return judge(config, seed, recording)

@@ -31,6 +31,8 @@ speaks of happens at all. Behind them come the theorems and lemmas about the rea
     tenure prove ownership delivery --pool small       # some, or all without names
     tenure prove --explain                             # first say in words what is proved
     tenure prove --bug arbiter --vcd DIR               # what a refutation looks like, with both runs as waveforms
+    tenure prove --bug all                             # every seeded bug, by the theorem that has to refute it
+    tenure prove --mutants 200 --output FILE           # random bugs: who notices, theorems or functional test?
     tenure prove compilation --package MODEL.ifp       # of a package of one's own
     python -m formal.float32_comparison --samples 100000000     # the numbers once more, against numpy's float32
 """

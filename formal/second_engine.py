@@ -208,15 +208,6 @@ def check_certificate(verilog: Path) -> SecondOpinion:
     )
 
 
-def never_differ(verilog: Path) -> bool:
-    """Whether the output of a module that `write_differences` wrote is 1, whatever its inputs."""
-    graph = and_inverter_graph(verilog)
-    (same,) = graph.outputs["same"]
-    with Solver("cadical153") as solver:
-        frame = _Frame(graph, solver, 1, graph.cone([same]), {})
-        return not solver.solve(assumptions=[-frame.literal(same)])
-
-
 def _assumed(graph: Graph) -> list[int]:
     return [*graph.outputs["invariant"], *graph.outputs["assumed"]]
 

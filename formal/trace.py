@@ -55,7 +55,7 @@ class SimulatedFrame:
 def simulate(
     block: pyrtl.Block, trace: Trace, copy: int = 0, names: Iterable[str] | None = None
 ) -> list[SimulatedFrame]:
-    """Run one copy of the trace on `pyrtl.Simulation` of `block`; one frame per cycle.
+    """Run one copy of the trace on a simulator of PyRTL's; one frame per cycle.
 
     `names` are the wires, registers and memories to record; None records all, which takes far longer.
     """
@@ -67,7 +67,12 @@ def simulate(
     inputs = {wire.name for wire in block.wirevector_subset(pyrtl.Input)}
     wires = sorted(wire.name for wire in block.wirevector_set if wire.name in wanted)
     registers = sorted(wire.name for wire in block.wirevector_subset(pyrtl.Register) if wire.name in wanted)
-    simulation = pyrtl.Simulation(tracer=None, memory_value_map=contents, block=block)
+    simulation: Any
+    if names is None:
+        simulation = pyrtl.Simulation(tracer=None, memory_value_map=contents, block=block)
+    else:  # a few wires: PyRTL's faster simulator, which keeps nothing but what is traced
+        tracer = pyrtl.SimulationTrace([block.wirevector_by_name[name] for name in wires], block)
+        simulation = pyrtl.FastSimulation(tracer=tracer, memory_value_map=contents, block=block)
     rows: list[tuple[dict[str, int], dict[str, list[int]]]] = []
     # One more step than the trace shows the registers after its last cycle.
     for given in (*(cycle[copy] for cycle in trace.inputs), trace.inputs[-1][copy]):

@@ -11,6 +11,10 @@ the tenant and has the virtual index in the word's `core` field.
   an arbitrary tenant A and beat p of its program, since its last jump the channel's outputs have shown a read of beat
   base + p, inside A's window, and the word in stage 1 at an address in beat p is that part of the data that was on
   that channel's input L cycles after. What the prefetch memory held before does not matter.
+- From where it says: CALL outside a frame goes to its address and keeps the next word's, RETURN inside one goes there;
+  START goes to its argument, STOP to 0, and both leave the frame. Nothing else changes frame or return address.
+- With credit: a core's credit of each engine is full unless the core is HELD; then it loses one with each instruction
+  of that engine that the port takes, gains one when the core gives one back, and changes in no other way.
 - Within a bound: while A is RUNNING, holds some core and its next word has arrived, stage 1 acts for A at least once in
   any M + 1 consecutive cycles; and when stage 1 acts on an instruction for a named core whose queue has credit,
   the instruction is on that core's port in the next cycle.
@@ -56,8 +60,9 @@ _PORTS = (
     "instruction_valid", "instruction", "instruction_address", "response_valid", "request_taken", "write_acknowledged",
     "sync_global",
 )  # fmt: skip
+_CREDITS = dict(zip((Engine.LOAD, Engine.COMPUTE, Engine.SAVE), ENGINES, strict=True))
 _IRRELEVANT_OF_CORE = ("arrived",)
-_IRRELEVANT_OF_TENANT = ("barriers", "pause_pending", "release", "in_frame", "return_address")
+_IRRELEVANT_OF_TENANT = ("barriers", "pause_pending", "release")
 
 
 def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = True) -> Problem:
@@ -187,6 +192,8 @@ def _properties(config: PoolConfig) -> Iterator[Claim]:
         yield claim(f"{here} takes the word at the program counter, which names it", here, _takes_its_word(core))
         yield claim(f"{here} takes what the memory answered", here, _takes_the_answer(core))
         yield claim(f"{here} with credit takes an instruction that names it", here, _takes_when_credit(core))
+        for place, (engine, name) in enumerate(_CREDITS.items()):
+            yield claim(f"{here} counts credits of {name}", f"{here} credits", _counts_credit(core, place, engine))
         for second in range(core):
             yield claim(f"{here} and core{second} take no instruction at once", here, _not_both(core, second))
             name = f"{here} and core{second} have different virtual indices"
@@ -194,6 +201,7 @@ def _properties(config: PoolConfig) -> Iterator[Claim]:
     for tenant in range(config.tenants):
         name = f"tenant{tenant} moves on only when its word was taken"
         yield claim(name, f"tenant{tenant}", _moves_when_taken(tenant))
+        yield claim(f"tenant{tenant} goes where its program says", f"tenant{tenant}", _goes_where_told(tenant))
     for channel in range(config.channels):
         name = f"channel{channel} is asked for the watched tenant's beats"
         yield claim(name, f"channel{channel}", reads_at_outputs(channel))
@@ -238,12 +246,11 @@ def _takes_the_answer(core: int) -> Callable[[Sight], Term]:
 def _takes_when_credit(core: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
         word = _word_of(s, _beat_in_stage(s))
-        engines = dict(zip((Engine.LOAD, Engine.COMPUTE, Engine.SAVE), ENGINES, strict=True))
         has_credit = s.any(
             *(
-                s.all(_is(s, word, kind), s.no(s.core(core, f"credits_{engines[kind.engine()]}") == 0))
+                s.all(_is(s, word, kind), s.no(s.core(core, f"credits_{_CREDITS[kind.engine()]}") == 0))
                 for kind in INSTRUCTIONS
-                if kind.engine() in engines
+                if kind.engine() in _CREDITS
             )
         )
         acts = s.any(*(_in_stage(s, tenant) for tenant in range(s.config.tenants)))
@@ -266,6 +273,48 @@ def _moves_when_taken(tenant: int) -> Callable[[Sight], Term]:
         jumps = s.any(_is(s, word, Call), _is(s, word, Return))
         ordered = s.all(pending(s, "decided", Command.START, Command.STOP), s["argument_tenant"] == tenant)
         return s.any(s.next(counter) == s[counter], ordered, s.all(acts, s.any(taken, jumps)))
+
+    return claim
+
+
+def _counts_credit(core: int, place: int, engine: Engine) -> Callable[[Sight], Term]:
+    def claim(s: Sight) -> Term:
+        name = f"core{core}_credits_{_CREDITS[engine]}"
+        bits = s.config.queue_instructions.bit_length()
+        of_engine = s.logic.field(s.next(f"core{core}_instruction"), OPCODE_BITS - 1, OPCODE_BITS - 2) == int(engine)
+        given = s.logic.plus(s[name], s.logic.field(s[f"core{core}_credit_i"], place, place), bits)
+        left = s.logic.choose(s.all(_sends(s, core), of_engine), s.logic.minus(given, 1, bits), given)
+        expected = s.logic.choose(s.is_held(core), left, s.config.queue_instructions)
+        return s.logic.equal(s.next(name), expected)
+
+    return claim
+
+
+def _goes_where_told(tenant: int) -> Callable[[Sight], Term]:
+    def claim(s: Sight) -> Term:
+        counter, frame, back = (f"tenant{tenant}_{part}" for part in ("program_counter", "in_frame", "return_address"))
+        word = _word_of(s, _beat_in_stage(s))
+        acts = s.all(_in_stage(s, tenant), s["dispatch_is_outside"] == 0)
+        calls = s.all(acts, _is(s, word, Call), s[frame] == 0)
+        returns = s.all(acts, _is(s, word, Return), s[frame] == 1)
+        field, bits = Call.field_layout("address"), Sizes(s.config).pointer + Sizes(s.config).word
+        target = s.logic.field(word, field.offset + field.width - 1, field.offset)
+
+        def goes(to: Term, in_frame: Term, back_to: Term) -> Term:
+            places = ((counter, to), (frame, in_frame), (back, back_to))
+            return s.all(*(s.logic.equal(s.next(name), value) for name, value in places))
+
+        def ordered(command: Command, to: Term) -> Term:
+            orders = s.all(pending(s, "decided", command), s["argument_tenant"] == tenant)
+            return s.all(orders, goes(to, 0, 0))
+
+        stays = s.all(s.logic.equal(s.next(frame), s[frame]), s.logic.equal(s.next(back), s[back]))
+        program = s.all(
+            s.implies(calls, goes(target, 1, s.logic.plus(s[counter], 1, bits))),
+            s.implies(returns, goes(s[back], 0, 0)),
+            s.implies(s.no(s.any(calls, returns)), stays),
+        )
+        return s.any(ordered(Command.START, s["argument_start"]), ordered(Command.STOP, 0), program)
 
     return claim
 

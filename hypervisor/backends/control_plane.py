@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from isa.configuration import PoolConfig
+from isa.instructions import INSTRUCTION_ADDRESS_BITS, VIRTUAL_CORE_BITS
 from isa.registers import (
     COMMAND_CYCLES,
+    CONTROL_DATA_BITS,
     IDENTIFICATION,
     Command,
     CoreState,
@@ -25,6 +27,11 @@ SCRUB_MARGIN_CYCLES = 4
 """Cycles in SCRUBBING beyond the sweep of the core; `rtl.sizes` has the same number."""
 CHECK_CYCLES = 1
 """Cycles from the write of COMMAND to the one whose cores, attachments and windows it is checked against."""
+_ARGUMENT_BITS = {
+    Register.ARGUMENT_VIRTUAL: VIRTUAL_CORE_BITS,
+    Register.ARGUMENT_START: INSTRUCTION_ADDRESS_BITS,
+}
+"""Bits that an argument keeps of what is written; others keep all."""
 MAY_START = (TenantState.STOPPED, TenantState.DONE)
 MOVING = (TenantState.RUNNING, TenantState.PAUSED)
 
@@ -135,7 +142,8 @@ class ControlPlane:
             self._result, self._ordered = Result.NONE, value
             self._effect_at = self.cycle + COMMAND_CYCLES
         elif Register.ARGUMENT_TENANT <= address <= Register.ARGUMENT_START:
-            self._arguments[address] = value
+            bits = _ARGUMENT_BITS.get(Register(address), CONTROL_DATA_BITS)
+            self._arguments[address] = value & (1 << bits) - 1
 
     def read(self, address: int) -> int:
         """What a read access in the present cycle answers; 0 for an address without a register."""

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from isa.configuration import PoolConfig
+from scripts.commands.mutants import judge_mutants, refute_bugs
 from scripts.commands.reporting import (
     InputError,
     fraction_progress,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 @click.option(
     "--bug",
     metavar="NAME",
-    help="Break a copy of a minimal pool of its own by this seeded bug (docs/theorems.md), and show what refutes it.",
+    help="Break a copy of a minimal pool of its own by this seeded bug (docs/theorems.md), and show what refutes it; "
+    "all: by every one, for a table.",
 )
 @click.option(
     "--package",
@@ -56,6 +58,19 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the invariants of theorems about the shell to DIR, and let a second engine check them instead of Z3.",
 )
+@click.option(
+    "--mutants",
+    metavar="N",
+    type=int,
+    help="Break a copy of pool `tiny` in N random places, one at a time: do theorems or the functional test notice?",
+)
+@click.option("--seed", metavar="S", type=int, default=1, help="With --mutants: the first one.  [default: 1]")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --mutants: keep verdicts in FILE, one JSON object a line; what is there already is not judged again.",
+)
 @pool_option()
 @json_option
 def prove(
@@ -66,12 +81,15 @@ def prove(
     bug: str | None,
     packages: tuple[Path, ...],
     certify: Path | None,
+    mutants: int | None,
+    seed: int,
+    output: Path | None,
     pool: PoolConfig,
     as_json: bool,
 ) -> int:
     """Prove theorems about the pool, and what they rest on; all of them unless some are named.
 
-    Exit code 1 unless all are proved.
+    Exit code 1 unless all are proved; with --mutants, when one survives theorems and functional test.
     """
     from formal.theorems import CHECKS, NAMES, UnknownTheorem, with_premises
     from formal.theorems import prove as prove_theorems
@@ -80,13 +98,22 @@ def prove(
     if vcd is not None and not vcd.is_dir():
         raise InputError(f"--vcd {vcd}: there is no such directory")
     pool_given = click.get_current_context().get_parameter_source("pool") is not ParameterSource.DEFAULT
-    if pool_given and (bug is not None or packages):
-        raise InputError(f"--pool: {'a bug has' if bug is not None else 'packages have'} a pool of its own")
+    if pool_given and (bug is not None or packages or mutants is not None):
+        owner = "a bug has" if bug is not None else "packages have" if packages else "mutants have"
+        raise InputError(f"--pool: {owner} a pool of its own")
+    if mutants is not None:
+        if theorems or packages or explain or vcd or bug is not None or certify is not None:
+            raise InputError("--mutants goes with --seed, --output and --json alone")
+        return judge_mutants(mutants, seed, output, as_json)
+    if output is not None:
+        raise InputError("--output goes with --mutants")
     if certify is not None and (packages or explain or vcd is not None):
         raise InputError("--certify goes with theorems alone: it explains nothing, and what it finds is no run")
     if bug is not None:
         if theorems or packages or certify is not None:
             raise InputError("--bug goes alone: it names the theorem that refutes it")
+        if bug == "all":
+            return refute_bugs(as_json)
         return _of_bug(bug, explain, vcd, as_json)
     if packages and theorems != ("compilation",):
         raise InputError("--package goes with the theorem `compilation` alone: tenure prove compilation --package FILE")
@@ -124,7 +151,7 @@ def _explain(names: Sequence[str], as_json: bool) -> None:
 
 def _of_bug(name: str, explain: bool, vcd: Path | None, as_json: bool) -> int:
     """A seeded bug and what refutes it."""
-    from formal.isolation_mutants import ISOLATION_MUTANTS, UnknownBug, refutation
+    from formal.bugs import BUGS, UnknownBug, refutation
     from formal.mutants import MUTANT_POOL
 
     try:
@@ -134,8 +161,7 @@ def _of_bug(name: str, explain: bool, vcd: Path | None, as_json: bool) -> int:
         raise InputError(f"--bug: {problem}") from None
     if explain:
         _explain([result.name], as_json)
-    wrong = next(each.wrong for each in ISOLATION_MUTANTS if each.name == name)
-    messages.print(f"{name}: {wrong}", markup=False)
+    messages.print(f"{name}: {BUGS[name].wrong}", markup=False)
     return _show([result], f"{MUTANT_POOL.name}, with the bug {name}", vcd, as_json)
 
 

@@ -1,21 +1,108 @@
-"""Random bugs are the same in every process; runs kill them, the second engine knows those that are none."""
+"""Random bugs are the same in every process; runs kill them, solvers know those that are none."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from formal.certificate import write_differences
+import pyrtl
+import pytest
+
+from formal.influence import felt_by_tenants, influenced, is_equivalent
+from formal.judgement import judged
 from formal.mutants import MUTANT_POOL
-from formal.mutation import copy_netlist, invert, mutated
-from formal.random_mutants import compare, draw, judged_so_far, sample
-from formal.second_engine import never_differ
+from formal.mutation import Patch, copy_netlist, driver, invert, mutated, replace_net, tie, wire
+from formal.random_mutants import Judged, draw, judged_so_far, sample
+from formal.recording import Recording, first_difference
 from formal.shell import shell_block
 
+NOTHING = Recording({}, {})
 
-def test_a_copy_never_differs_and_a_changed_copy_does(tmp_path: Path) -> None:
-    block = shell_block(MUTANT_POOL)
-    assert never_differ(write_differences(block, copy_netlist(block), tmp_path))
-    assert not never_differ(write_differences(block, mutated(block, invert("core0_sync_global")), tmp_path))
+
+@pytest.fixture(scope="module")
+def shell() -> pyrtl.Block:
+    return shell_block(MUTANT_POOL)
+
+
+def _equivalent(shell: pyrtl.Block, patch: Patch, name: str) -> bool:
+    return is_equivalent(MUTANT_POOL, shell, mutated(shell, patch), name, 20.0)
+
+
+def test_a_copy_is_equivalent_and_a_changed_register_is_not(shell: pyrtl.Block) -> None:
+    assert is_equivalent(MUTANT_POOL, shell, copy_netlist(shell), "core0_sync_global", 20.0)
+    assert not _equivalent(shell, invert("core0_sync_global"), "core0_sync_global")
+
+
+def test_a_difference_that_is_forgotten_before_it_shows_is_equivalent(shell: pyrtl.Block) -> None:
+    """Whose fetch is in the stage matters to nobody: only a request beyond its window is held against a tenant."""
+    owner = _reads_through(shell, "channel0_stage_tenant", "x")
+    condition = _driver_of(shell, owner.args[0])
+    assert condition.op == "|", "the owner goes to the stage with a fetch or a request"
+
+    changed = condition.dests[0].name
+
+    def equivalent_with(kept: int) -> bool:
+        def patch(block: pyrtl.Block) -> None:
+            net = _driver_of(block, wire(block, changed))
+            replace_net(block, net, "w", net.args[kept])
+
+        return _equivalent(shell, patch, changed)
+
+    assert sorted(map(equivalent_with, (0, 1))) == [False, True], "only the owner of a request matters"
+
+
+def _driver_of(block: pyrtl.Block, computed: pyrtl.WireVector) -> pyrtl.LogicNet:
+    return next(net for net in block.logic if any(dest is computed for dest in net.dests))
+
+
+def _reads_through(block: pyrtl.Block, register: str, operation: str) -> pyrtl.LogicNet:
+    """The net of this operation from which a register loads, behind copies and selections."""
+    net = driver(block, register)
+    while net.op != operation:
+        net = _driver_of(block, net.args[0])
+    return net
+
+
+def test_what_only_the_host_reads_is_not_felt_by_tenants(shell: pyrtl.Block) -> None:
+    felt = felt_by_tenants(shell)
+    assert "tenant0_cycles" in {register.name for register in shell.wirevector_subset(pyrtl.Register)} - felt
+    assert {"core0_owner", "wheel_position", "channel0_prefetch", "channel0_flight3_kind"} <= felt
+
+
+def test_a_net_influences_what_reads_it_in_the_same_cycle_and_registers_behind(shell: pyrtl.Block) -> None:
+    assert influenced(shell, "core0_sync_global") == (set(), {"core0_sync_global"}), "what a register loads"
+    now, later = influenced(shell, "host_request_write")
+    assert "host_request_write" in now
+    assert "channel0_stage_kind" in later
+    assert "core0_owner" not in later
+
+
+def test_a_bug_is_killed_with_a_run_and_one_that_only_the_host_reads_is_noticed_by_no_theorem(
+    shell: pyrtl.Block,
+) -> None:
+    killed = judged(MUTANT_POOL, mutated(shell, tie("core0_write_acknowledged", 0)), "core0_write_acknowledged")
+    assert (killed.verdict, killed.theorem) == ("KILLED", "answers")  # replayed on PyRTL's simulator
+    blind = judged(MUTANT_POOL, mutated(shell, tie("tenant0_cycles", 0)), "tenant0_cycles")
+    assert blind.verdict == "BLIND"
+
+
+def test_a_recording_shows_the_first_cycle_in_which_a_broken_netlist_differs(shell: pyrtl.Block) -> None:
+    """The first one here is when the sweep writes first, some cycles after reset."""
+    simulation = pyrtl.FastSimulation(tracer=None, block=shell)
+    inputs = sorted(each.name for each in shell.wirevector_subset(pyrtl.Input))
+    outputs = sorted(each.name for each in shell.wirevector_subset(pyrtl.Output))
+    shown: dict[str, list[int]] = {name: [] for name in outputs}
+    for _ in range(40):
+        simulation.step(dict.fromkeys(inputs, 0))
+        for name in outputs:
+            shown[name].append(simulation.inspect(name))
+    recording = Recording({name: [0] * 40 for name in inputs}, shown)
+    assert recording.cycles == 40
+    assert first_difference(shell, recording) is None
+    first = next(cycle for cycle, value in enumerate(shown["channel0_valid"]) if value)
+    silent = mutated(shell, tie("channel0_request_valid", 0))
+    assert first_difference(silent, recording) == (first, "channel0_valid")
 
 
 def test_a_seed_changes_the_same_place_whenever_it_is_drawn() -> None:
@@ -23,23 +110,24 @@ def test_a_seed_changes_the_same_place_whenever_it_is_drawn() -> None:
     for seed in range(20):
         changes = []
         for block in (first, second):
-            changed = mutated(block, draw(block, seed)[1])
+            changed = mutated(block, draw(block, seed).patch)
             changes.append(sorted((net.op, len(net.args)) for net in changed.logic - block.logic))
         assert changes[0] == changes[1]
 
 
-def test_a_bug_is_killed_and_a_copy_is_equivalent() -> None:
-    block = shell_block(MUTANT_POOL)
-    verdict, name, claim = compare(block, mutated(block, invert("core0_sync_global")))
-    assert (verdict, bool(name), bool(claim)) == ("KILLED", True, True)  # replayed on PyRTL's simulator
-    assert compare(block, copy_netlist(block), runs=1, cycles=300) == ("EQUIVALENT", "", "")
+def test_a_mutant_survives_when_all_is_still_proved_and_the_recording_does_not_show_it() -> None:
+    survivor = Judged(1, "c", True, "BLIND", "", "", "", 1.0)
+    assert survivor.survives
+    assert not replace(survivor, shown="core0_scrub_o in cycle 3").survives
+    assert not replace(survivor, felt=False).survives
+    assert not any(replace(survivor, verdict=verdict).survives for verdict in ("KILLED", "OPEN", "EQUIVALENT"))
 
 
 def test_an_interrupted_sample_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "verdicts"
-    line = '{"seed": 5, "change": "c", "verdict": "OPEN", "theorem": "", "claim": "", "seconds": 1.0}\n'
+    known = Judged(5, "c", True, "OPEN", "", "", "", 1.0)
+    line = json.dumps(asdict(known)) + "\n"
     path.write_text(line + line[:20])
-    (known,) = sample(1, 5, path)
-    assert (known.seed, known.change) == (5, "c")
+    assert list(sample(MUTANT_POOL, [5], NOTHING, path)) == [known]
     assert path.read_text() == line
-    assert set(judged_so_far(path)) == {5}
+    assert judged_so_far(path) == {5: known}

@@ -291,6 +291,28 @@ def test_what_is_to_be_proved_is_named_by_argument_or_option_and_explained_first
     assert printed.index("no path leads through a core") < printed.index("seconds")
 
 
+def test_mutants_are_judged_by_theorems_and_functional_test_and_kept_in_a_file(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "verdicts"
+    capsys.readouterr()
+    assert call(["prove", "--mutants", "1", "--seed", "6", "--output", str(path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    (mutant,) = result["mutants"]
+    assert mutant == json.loads(path.read_text())
+    assert (result["pool"], result["survivors"], sum(result["verdicts"].values())) == ("tiny", [], 1)
+    assert call(["prove", "--mutants", "1", "--seed", "6", "--output", str(path)]) == 0
+    assert "verdicts: {" in capsys.readouterr().err
+
+
+def test_what_mutants_cannot_heed_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "goes with --seed" in refused(capsys, "prove", "ownership", "--mutants", "1")
+    assert "--pool" in refused(capsys, "prove", "--mutants", "1", "--pool", "small")
+    assert "1 or more" in refused(capsys, "prove", "--mutants", "0")
+    assert "goes with --mutants" in refused(capsys, "prove", "--output", tmp_path / "verdicts", "L0")
+    assert "no directory" in refused(capsys, "prove", "--mutants", "1", "--output", tmp_path / "missing" / "verdicts")
+
+
 def test_a_bug_that_there_is_not_is_refused_with_the_known_ones(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
