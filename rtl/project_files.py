@@ -74,7 +74,7 @@ def _fusesoc_core(config: PoolConfig, sources: Iterable[str], top: str, comment:
     name = re.sub(r"[^A-Za-z0-9_]", "_", config.name)
     listed = "\n".join(f"      - {source}" for source in sources)
     return f"""CAPI=2:
-{comment}name: tenure:tenure:{name}:1.0.0
+{comment}name: tenure:tenure:{name}
 description: Multi-tenant DNN accelerator, {config.cores} cores of {config.array} x {config.array} multipliers
 
 filesets:
