@@ -6,9 +6,11 @@ compute with. The result is itself an ONNX network, the reference for everything
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +65,34 @@ def quantise(
     with tempfile.TemporaryDirectory() as folder:
         folded, result = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
         _fold(_modern(_sums_as_additions(model)), folded)
-        quantize_static(
-            folded,
-            result,
-            _Images(inputs),
-            quant_format=QuantFormat.QOperator,
-            per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"WeightSymmetric": True},
-        )
+        with _no_advice():
+            quantize_static(
+                folded,
+                result,
+                _Images(inputs),
+                quant_format=QuantFormat.QOperator,
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                extra_options={"WeightSymmetric": True},
+            )
         return _quantised_before_pooling(onnx.load(str(result)))
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """The quantiser recommends QDQ, which is no reference that is exact to the bit.
+
+    It says so through functions that give the root logger a handler, with which every library would begin to talk.
+    """
+    before, handlers = logging.root.manager.disable, list(logging.root.handlers)
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        logging.root.handlers[:] = handlers
 
 
 def _sums_as_additions(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,8 +24,7 @@ make a pair, with two multipliers for each two columns o and o + 1:
 
 In each column a lower half meets one upper half: that of the other multiplier, or in a depthwise CONV that of the same
 multiplier, of the position before. A place without a neighbour makes a pair with a row without a place, and its upper
-halves count nothing in a depthwise CONV. Of two rows that are left over, as in an array of 16, the first one has a
-multiplier for each product, and the second one makes them of logic. So A * A / 2 multipliers make A * A products.
+halves count nothing in a depthwise CONV. Rows that are left over, 2 of 16, make their products of logic.
 """
 
 from __future__ import annotations
@@ -170,7 +169,7 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
                 factor = channels[row]
                 if pair.places:
                     factor = select(tile.is_depthwise, places[pair.first][column], factor)
-                exact = _signed_product(factor, packs[row][even // 2], 2 * PRODUCT_BITS)
+                exact = _packed_product(factor, packs[row][even // 2])
                 products[column] = scrub.stage(exact, f"product_{row}_{column}")
             for column, other in ((even, even + 1), (even + 1, even)):
                 low, upper = products[column][:PRODUCT_BITS], products[other][PRODUCT_BITS - 1 :]
@@ -185,19 +184,23 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
     for first, second in zip(left_over[::2], left_over[1::2], strict=True):
         weights = {row: slices(tile.rows[row], _BYTE) for row in (first, second)}
         for column in range(array):
-            factors = {row: select(tile.is_depthwise, places[row][column], channels[row]) for row in (first, second)}
-            products = {
-                first: _signed_product(factors[first], weights[first][column], PRODUCT_BITS),
-                second: _product_in_logic(factors[second], weights[second][column]),
-            }
-            left, right = (scrub.stage(exact, f"product_{row}_{column}") for row, exact in products.items())
+            left, right = (
+                scrub.stage(
+                    _product_in_logic(
+                        select(tile.is_depthwise, places[row][column], channels[row]), weights[row][column]
+                    ),
+                    f"product_{row}_{column}",
+                )
+                for row in (first, second)
+            )
             terms[column].append(_pair(left, right, Const(0, 1), f"pair_{first}_{column}"))
     return [_sum(scrub, column_terms, f"sum_{column}") for column, column_terms in enumerate(terms)]
 
 
-def _signed_product(factor: WireVector, weight: WireVector, bits: int) -> WireVector:
-    """The low bits of the product of two sign-extended numbers are their signed product."""
-    return (signed_fit(factor, bits) * signed_fit(weight, bits))[:bits]
+def _packed_product(factor: WireVector, pack: WireVector) -> WireVector:
+    """Two products, 32 bits: the low bits of the product of two sign-extended numbers are their signed product."""
+    bits = 2 * PRODUCT_BITS
+    return (signed_fit(factor, bits) * signed_fit(pack, bits))[:bits]
 
 
 def _product_in_logic(factor: WireVector, weight: WireVector) -> WireVector:

@@ -28,8 +28,9 @@ class LongestPath:
 
 
 def cell_counts(module: Mapping[str, Any]) -> dict[str, int]:
-    """How many cells there are of each type."""
-    return dict(sorted(Counter(cell["type"] for cell in module["cells"].values()).items()))
+    """How many cells there are of each type, without those in which yosys notes what it has flattened."""
+    kinds = Counter(cell["type"] for cell in module["cells"].values())
+    return {kind: count for kind, count in sorted(kinds.items()) if kind != "$scopeinfo"}
 
 
 def memory_cells(module: Mapping[str, Any], memory: str) -> dict[str, int]:

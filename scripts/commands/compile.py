@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import click
@@ -96,7 +95,6 @@ def compile_command(
 def _quantised(source: Path, images: Path, shapes: dict[str, list[int]], target: Path) -> Path:
     from compiler.quantise import quantise
 
-    logging.disable(logging.WARNING)  # ONNX Runtime recommends another format, which is no stable reference
     with messages.status(f"quantising {source.name}"):
         network = quantise(source, images, shapes)
     with replacing(target) as file:

@@ -144,6 +144,7 @@ endmodule
 """)
     found = {part["name"]: (part["instances"], part["cells"]) for part in synthesise_parts([file], "tree", "xcup")}
     assert found == {"tree": (1, {"FDRE": 1}), "twig": (2, {}), "leaf": (4, {"LUT2": 1})}
+    assert synthesise([file], "tree", "xcup")["cells"] == {"FDRE": 1, "LUT2": 4}
 
 
 def cell(kind: str, inputs: dict[str, list[int]], outputs: dict[str, list[int]], **parameters: str) -> dict[str, Any]:

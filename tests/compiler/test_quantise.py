@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,13 @@ def refusal(images: object, model: object = None) -> str:
         quantise(float_network() if model is None else model, images)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_the_quantiser_gives_no_advice_and_leaves_logging_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
+    handlers = list(logging.root.handlers)
+    quantise(float_network(), {"x": GENERATOR.normal(0, 1, (2, 3, 12, 12)).astype(np.float32)})
+    assert caplog.records == []
+    assert (logging.root.handlers, logging.root.manager.disable) == (handlers, logging.NOTSET)
 
 
 def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
