@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -151,7 +150,8 @@ def test_what_a_tool_refuses_is_said(small_flow: list[str], monkeypatch: pytest.
 @pytest.mark.skipif(
     not os.environ.get("TENURE_LONG"), reason="TENURE_LONG: a seed of pool tiny takes ten minutes of CPU"
 )
-def test_tiny_reaches_100_mhz() -> None:
+def test_tiny_fits_and_is_routed() -> None:
     with collecting():
-        rows = bench.measure(TINY)
-    assert max(row["Fmax MHz"] for row in rows) >= 100, json.dumps(rows)
+        (row,) = bench.measure(TINY, 1)
+    assert row["Fmax MHz"] > 50 and row["bitstream bytes"] > 100_000
+    assert row["from"].startswith(("core", "shell"))
