@@ -25,6 +25,8 @@ class UndecidedError(Exception):
     """The solver answered neither yes nor no within its time limit."""
 
 
+_LARGE = 1500
+"""A goal that depends on more gates is a question of its own: words of hundreds of bits are slow to decide together."""
 _ROUNDS = 3
 """So often single hypotheses are added to a query; then all others of their patterns come with them."""
 
@@ -229,7 +231,7 @@ class Engine:
         claims: list[Candidate | Claim] = [
             self.candidates[goal] if properties is None else properties[goal] for goal in query.goals
         ]
-        violated = -self._graph.all([self._claim(claim, view) for claim in claims])
+        literals = [self._claim(claim, view) for claim in claims]
         cone = self._support(view, after=properties is None)
         if properties is None:
             for goal in query.goals:
@@ -242,13 +244,31 @@ class Engine:
             if is_near or (everywhere and self._supports[index] & ~cone == 0):
                 query.enabled.add(index)
         self.queries += 1
-        question = Question(self._graph, violated, self._seconds, self._exact)
-        try:
-            return self._decide(query, question, usable)
-        finally:
-            question.close()
+        used: set[int] = set()
+        for portion in self._portions(literals):
+            question = Question(self._graph, -self._graph.all(portion), self._seconds, self._exact)
+            try:
+                situation = self._decide(query, question, usable, used)
+            finally:
+                question.close()
+            if situation is not None:
+                return situation
+        query.proved, query.core = True, frozenset(used)
+        return None
 
-    def _decide(self, query: Query, question: Question, usable: Sequence[int]) -> Situation | None:
+    def _portions(self, literals: Sequence[int]) -> list[list[int]]:
+        """What is asked at once: all that depends on few gates, and each of the others alone."""
+        small: list[int] = []
+        large: list[list[int]] = []
+        for literal in literals:
+            if self._graph.is_larger(literal, _LARGE):
+                large.append([literal])
+            else:
+                small.append(literal)
+        return [small, *large] if small else large
+
+    def _decide(self, query: Query, question: Question, usable: Sequence[int], used: set[int]) -> Situation | None:
+        """None when proved, which adds to `used`."""
         allowed = set(usable)
         rounds = 0
         while True:
@@ -258,7 +278,7 @@ class Engine:
             if reply.satisfiable is None:
                 raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._seconds:g} s")
             if not reply.satisfiable:
-                query.proved, query.core = True, reply.used
+                used |= reply.used
                 return None
             situation = self._concrete(reply.values)
             view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)

@@ -86,6 +86,17 @@ class Gates:
             self.gates[node] = gate
         return node
 
+    def is_larger(self, literal: int, limit: int) -> bool:
+        """Whether a literal depends on more gates than that."""
+        found: set[int] = set()
+        pending = [abs(literal)]
+        while pending and len(found) <= limit:
+            node = pending.pop()
+            if node in self.gates and node not in found:
+                found.add(node)
+                pending += map(abs, self.gates[node])
+        return len(found) > limit
+
     def all(self, literals: Sequence[int]) -> int:
         """Conjunction of many, as a balanced tree."""
         while len(literals) > 1:

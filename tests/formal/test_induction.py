@@ -8,6 +8,7 @@ import pyrtl
 import pytest
 from pyrtl import Input, MemBlock, Output, Register, select
 
+from formal import engine
 from formal.induction import Effort, decide, infer, prove
 from formal.mutation import change_operation, mutated, nets_between, random_patch, redirect, replace_net, tie
 from formal.problem import Candidate, Claim, Problem
@@ -28,6 +29,16 @@ def test_ownership_inferred_on_two_cores_is_proved_on_sixteen() -> None:
     assert len(inference.schemas) < 12
     large = demand_proof(prove(ownership(dispatcher(16, 4), 16, 4), inference.schemas))
     assert large.statistics["instances"] >= 16
+
+
+def test_goals_that_are_asked_one_by_one_prove_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = ownership(dispatcher(2, 2), 2, 2)
+    together = infer(problem)
+    monkeypatch.setattr(engine, "_LARGE", 0)
+    alone = infer(problem)
+    demand_proof(alone.verdict)
+    demand_proof(prove(problem, alone.schemas))
+    assert len(alone.schemas) < 2 * len(together.schemas)
 
 
 def test_houdini_alone_finds_the_same_theorem() -> None:
