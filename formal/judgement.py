@@ -32,7 +32,8 @@ from formal.theorems import NAMES, theorem
 from formal.trace import Trace, replay
 from formal.transition import State, TransitionSystem
 from isa.configuration import PoolConfig
-from isa.instructions import INSTRUCTIONS, VIRTUAL_CORE_BITS, WORD_BITS, CoreInstruction
+from isa.encoding import encode
+from isa.instructions import INSTRUCTIONS, VIRTUAL_CORE_BITS, WORD_BITS, Call, CoreInstruction, Return
 from rtl.channels import Kind
 
 _EXACT = {
@@ -169,6 +170,9 @@ def _varied(config: PoolConfig, stimulus: Stimulus | None) -> Stimulus:
     core = CoreInstruction.field_layout("core").offset
 
     def word(generator: random.Random) -> int:
+        chance = generator.random()
+        if chance < 0.2:
+            return encode(Call(address=generator.randrange(8)) if chance < 0.1 else Return())
         kind = generator.choice(kinds)
         fields = generator.getrandbits(kind.used_bits()) & ~((1 << core + VIRTUAL_CORE_BITS) - 1)
         return fields | generator.randrange(2) << core | kind.opcode
