@@ -295,15 +295,15 @@ def _small_programs(log: _Log, hypervisor: Hypervisor) -> None:
         ([Call(address=1 << 20)], Fault.FETCH_OUTSIDE_WINDOW),
         ([Call(address=2), End(), Call(address=3), End()], Fault.NESTED_CALL),
         ([load, Return()], Fault.RETURN_WITHOUT_CALL),
-        ([load, beyond, End(barriers=1)], Fault.ACCESS_OUTSIDE_WINDOW),
-        ([load, overrun, End(barriers=1)], Fault.BUFFER_OVERRUN),
+        *[([load, beyond, End(barriers=1)], Fault.ACCESS_OUTSIDE_WINDOW)] * 2,
+        *[([load, overrun, End(barriers=1)], Fault.BUFFER_OVERRUN)] * 2,
         ([Call(address=3), SyncWait(core=0), End(barriers=1), SyncRaise(core=0), Return()], Fault.NONE),
     ]
-    for program, fault in cases:
+    for turn, (program, fault) in enumerate(cases):  # what comes twice, each tenant does on each core
         words = program if isinstance(program, bytes) else encode_program(list(program))
         for tenant in tenants:
             hypervisor.write(tenant, 0, words + encode_program([load] * 12))
-            hypervisor.grant(tenant, [tenant.number])
+            hypervisor.grant(tenant, [(tenant.number + turn) % POOL.cores])
         hypervisor.start([(tenant, 0) for tenant in tenants])
         if fault is Fault.NONE:
             _pause_and_resume(log, hypervisor, tenants)
