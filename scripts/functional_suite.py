@@ -33,7 +33,10 @@ from isa.configuration import NAMED_POOLS, PoolConfig
 from isa.encoding import encode_program
 from isa.instructions import (
     INSTRUCTION_ADDRESS_BITS,
+    INSTRUCTIONS,
     VIRTUAL_CORE_BITS,
+    WORD_BITS,
+    WORD_BYTES,
     Buffer,
     Call,
     ConfigLoad,
@@ -281,7 +284,7 @@ def _refusals(log: _Log) -> None:
 
 
 def _small_programs(log: _Log, hypervisor: Hypervisor) -> None:
-    """Both tenants run into every fault of level 1, of the shell and of a core; then through a frame; and leave."""
+    """Both tenants run into every fault of level 1, of the shell and of a core; through a frame, too; and leave."""
     first = hypervisor.attach(2048)
     _refused_windows(log, first)
     tenants = (first, hypervisor.attach(2048))
@@ -316,11 +319,30 @@ def _small_programs(log: _Log, hypervisor: Hypervisor) -> None:
         hypervisor.revoke(*tenants)
         for tenant in tenants:
             hypervisor.stop(tenant)
+    _reserved_bits(hypervisor, tenants)
     for tenant in tenants:
         hypervisor.detach(tenant)
         log.look(tenant.number)
         if hypervisor.port.read_memory(tenant.offset_bytes, tenant.length_bytes).any():
             raise FunctionalError("a window that was detached is not zero")
+
+
+def _reserved_bits(hypervisor: Hypervisor, tenants: Sequence[Tenant]) -> None:
+    """Each kind of instruction, with a bit that it does not have: all are illegal. The tenants share them out."""
+    kinds = [kind for kind in INSTRUCTIONS if kind.used_bits() < WORD_BITS]
+    for first in range(0, len(kinds), len(tenants)):
+        trials = list(zip(tenants, kinds[first:], strict=False))
+        for tenant, kind in trials:
+            hypervisor.write(tenant, 0, (kind.opcode | 1 << kind.used_bits()).to_bytes(WORD_BYTES, "little"))
+            hypervisor.grant(tenant, [tenant.number])
+        hypervisor.start([(tenant, 0) for tenant, _ in trials])
+        hypervisor.wait([tenant for tenant, _ in trials], _LIMIT)
+        for tenant, kind in trials:
+            if hypervisor.status(tenant).fault is not Fault.ILLEGAL_INSTRUCTION:
+                raise FunctionalError(f"{kind.__name__} with a reserved bit set is no fault")
+        hypervisor.revoke(*(tenant for tenant, _ in trials))
+        for tenant, _ in trials:
+            hypervisor.stop(tenant)
 
 
 def _pause_and_resume(log: _Log, hypervisor: Hypervisor, tenants: Sequence[Tenant]) -> None:
