@@ -14,8 +14,6 @@ from rtl.rounding import clip, delay, dropped_bits, rounding_decision, rounds_up
 ADDER_LATENCY = 19
 """Cycles from an operand on the inputs to its sum on the output."""
 
-_TERM_LATENCY = 3
-"""Capture, multiply, shift."""
 _SUM_LATENCY = 2
 _ROUNDING_LATENCY = 4
 """Mask, decision, and a sum in two stages."""

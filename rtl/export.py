@@ -41,20 +41,29 @@ def export(config: PoolConfig, directory: Path) -> None:
     Elaborates in a process of its own. Every file appears complete or not at all. Raises ExportError when elaboration
     fails.
     """
+    write_files(directory, elaborated("rtl.export", config))
+
+
+def elaborated(module: str, config: PoolConfig, **environment: str) -> dict[str, str]:
+    """What `python -m module` prints, files by name as JSON, given the pool on its input and more environment.
+
+    Raises ExportError when it fails.
+    """
     root = Path(__file__).resolve().parent.parent
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     finished = subprocess.run(
-        [sys.executable, "-m", "rtl.export"],
+        [sys.executable, "-m", module],
         input=json.dumps(dataclasses.asdict(config)),
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
     )
     if finished.returncode:
         reason = finished.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise ExportError(f"pool {config.name!r} could not be exported: {reason[0]}")
-    write_files(directory, json.loads(finished.stdout))
+        raise ExportError(f"pool {config.name!r} could not be exported by {module}: {reason[0]}")
+    texts: dict[str, str] = json.loads(finished.stdout)
+    return texts
 
 
 def write_files(directory: Path, texts: dict[str, str]) -> None:

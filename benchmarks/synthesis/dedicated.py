@@ -9,11 +9,8 @@ After reset it takes START; who wants to stop a task or to go on after a fault r
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,12 +22,10 @@ from isa.configuration import PoolConfig
 from isa.registers import CoreState
 from rtl.core import core
 from rtl.core_ports import core_ports
-from rtl.export import ExportError
+from rtl.export import elaborated
 from rtl.pool import core_stub, pool, real_cores
 from rtl.sizes import output
 from rtl.windows import Attachment
-
-ROOT = Path(__file__).parents[2]
 
 KEPT = (
     "wheel and slots: who moves a beat when (without host slots for the sweep)",
@@ -133,19 +128,7 @@ def write_baseline(config: PoolConfig, directory: Path) -> None:
 
     Elaborates in a process of its own, as `rtl.export` does. Raises ExportError when that fails.
     """
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.synthesis.dedicated"],
-        input=json.dumps(dataclasses.asdict(config)),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"},
-    )
-    if finished.returncode:
-        reason = finished.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise ExportError(f"the baseline of pool {config.name!r} could not be exported: {reason[0]}")
-    for name, text in json.loads(finished.stdout).items():
+    for name, text in elaborated("benchmarks.synthesis.dedicated", config, PYTHONHASHSEED="0").items():
         (directory / name).write_text(text, encoding="ascii")
 
 

@@ -13,8 +13,8 @@ from scripts.commands.reporting import InputError, fraction_progress, messages, 
 if TYPE_CHECKING:
     from formal.random_mutants import Judged
 
-
 BUG_SECONDS = 60
+"""Processor time in which each seeded bug has to be refuted."""
 
 
 def judge_mutants(count: int, seed: int, output: Path | None, as_json: bool) -> int:
