@@ -12,7 +12,7 @@ import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
 from formal.mutants import Mutant
-from formal.mutation import Patch, PatchError, replace_net, wire
+from formal.mutation import Patch, PatchError, replace_net, shift_constant, wire
 from isa.registers import Command, CoreState, TenantState
 from rtl.windows import Attachment
 
@@ -144,6 +144,14 @@ ISOLATION_MUTANTS = (
     Mutant(
         "return_repeats", "RETURN goes back to the CALL, not behind it", _ARRIVES,
         (reload("tenant0_return_address", lambda old, look: select(old == 0, old, look("tenant0_program_counter"))),),
+    ),
+    Mutant(
+        "epoch_lost", "what is in flight forgets its epoch: after a jump nothing that was asked for is taken", _ARRIVES,
+        (reload("channel0_flight0_epoch", lambda old, look: Const(0, 1)),),
+    ),
+    Mutant(
+        "buffer_never_full", "a tenant stops fetching one beat before its prefetch buffer is full", _ARRIVES,
+        (shift_constant("tenant0_next_request", "tenant0_next_request", "=", -1),),
     ),
     Mutant(
         "credit_lost", "a credit that comes while an instruction is sent is lost", _ARRIVES,

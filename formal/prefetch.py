@@ -6,24 +6,30 @@
 
 The ghosts remember A's next_request of the last L + 3 cycles (`asked_{age}`), how long ago A last jumped and to
 which beat, when each entry of the ring was last asked for, and, for one arbitrary entry E, which beat the memory last
-answered for it, and what (`expected_beat`, `expected_data`). `formal.prefetch_lemmas` ties the netlist to them.
+answered for it, and what (`expected_beat`, `expected_data`). A jump is START, STOP, or what changes `in_frame`, which
+CALL and RETURN do and nothing else; the ghosts don't look at the epoch for it. `formal.prefetch_lemmas` ties the
+netlist to them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import pyrtl
 from pyrtl import Const, Register, WireVector, select
 
 from formal.algebra import Term
 from formal.ghosts import arbitrary, of_tenant, watched_tenant
+from formal.lemmas import pending
 from formal.monitor import Lookup
 from formal.shell import Sight, age_of_answer
 from isa.configuration import PoolConfig
-from isa.registers import Command, Result
+from isa.registers import Command, Result, TenantState
 from rtl.sizes import Sizes, named
 
-_PARTS = ("program_counter", "next_request", "next_arrival", "epoch", "progress", "attachment", "base", "limit")
+_PARTS = (
+    "program_counter", "in_frame", "next_request", "next_arrival", "epoch", "progress", "attachment", "base", "limit",
+)  # fmt: skip
 
 
 def ring_bits(config: PoolConfig) -> int:
@@ -59,22 +65,31 @@ def _since_jump(config: PoolConfig, lookup: Lookup, tenant: WireVector, watched:
     `since_jump_register` is one more than what it was in the cycle before.
     """
     oldest = age_of_answer(config)
-    last_epoch, stopped = Register(1, "watched_last_epoch"), Register(1, "watched_stopped")
-    last_epoch.next <<= watched["epoch"]
-    stopped.next <<= (
+    for part in ("epoch", "in_frame"):
+        last = Register(1, f"watched_last_{part}")
+        last.next <<= watched[part]
+    started, stopped = Register(1, "watched_started"), Register(1, "watched_stopped")
+    ordered = (
         lookup("command_is_decided")
         & (lookup("command_verdict") == int(Result.ACCEPTED))
-        & (lookup("command") == int(Command.STOP))
         & (lookup("argument_tenant") == tenant)
     )
+    may_start = (watched["progress"] == 0) | (watched["progress"] == int(TenantState.DONE))
+    started.next <<= ordered & (lookup("command") == int(Command.START)) & may_start
+    stopped.next <<= ordered & (lookup("command") == int(Command.STOP))
     was_stopped = Register(1, "watched_was_stopped", reset_value=1)
     was_stopped.next <<= watched["progress"] == 0
     register = Register((oldest + 1).bit_length(), "since_jump_register", reset_value=oldest + 1)
-    jumped = named("jumped", (watched["epoch"] != last_epoch) | stopped)
+    jumped = named("jumped", (watched["in_frame"] != _wire("watched_last_in_frame")) | started | stopped)
     capped = select(register == oldest + 1, Const(oldest, len(register)), register)
     since = named("since_jump", select(jumped, Const(0, len(register)), capped))
     register.next <<= (since + 1)[: len(register)]
     return since
+
+
+def _wire(name: str) -> WireVector:
+    found: WireVector = pyrtl.working_block().wirevector_by_name[name]
+    return found
 
 
 def _remember_times(config: PoolConfig, asked: list[WireVector], since: WireVector) -> None:
@@ -110,6 +125,17 @@ def beat_of(s: Sight, word_address: Term) -> Term:
     return s.logic.field(word_address, sizes.pointer + sizes.word - 1, sizes.word)
 
 
+def starts(s: Sight, tenant: int) -> Term:
+    """START takes effect for a tenant that is STOPPED or DONE."""
+    ordered = s.all(pending(s, "decided", Command.START), s["argument_tenant"] == tenant)
+    return s.all(ordered, s.one_of(s.tenant(tenant, "progress"), (0, TenantState.DONE)))
+
+
+def stops(s: Sight, tenant: int) -> Term:
+    """STOP takes effect."""
+    return s.all(pending(s, "decided", Command.STOP), s["argument_tenant"] == tenant)
+
+
 def ahead(s: Sight, beat: Term, of: Term) -> Term:
     """How far `beat` is ahead of `of`, as the pointers count: modulo their width."""
     return s.logic.minus(beat, of, Sizes(s.config).pointer)
@@ -131,5 +157,52 @@ def reads_at_outputs(channel: int) -> Callable[[Sight], Term]:
         reads = s.all(s[f"{name}valid"] == 1, s[f"{name}write"] == 0, s[f"{name}address"] == address)
         inside = s.logic.less(beat, s["watched_limit"])
         return s.implies(s.all(granted, here), s.all(reads, inside))
+
+    return claim
+
+
+def arrives_in_time(s: Sight) -> Term:
+    """A's next_arrival is what A's next_request was L + 2 cycles ago; or where A jumped to, if it jumped since.
+
+    So each fetch, and nothing else, moves it on when its answer comes, unless there was a jump in between.
+    """
+    oldest = age_of_answer(s.config)
+    start = beat_of(s, s["watched_program_counter"])
+    settled = s.all(s["since_jump"] == oldest)
+    asked = s["watched_next_arrival"] == s[f"asked_{oldest}"]
+    target = s.all(s["watched_next_arrival"] == start, s["first_beat"] == start)
+    at_once = s.all(s["watched_next_arrival"] == start, s["watched_next_request"] == start)
+    now = s["since_jump"] == 0
+    return s.all(s.implies(settled, asked), s.implies(now, at_once), s.implies(s.no(s.any(settled, now)), target))
+
+
+def fetches_in_its_slots(tenant: int) -> Callable[[Sight], Term]:
+    """A asks for its next beat in each slot of a core that it holds, on the beat's channel: as long as it is RUNNING,
+    the beat is in its window, and there is room for it. Only then, and by a jump, next_request moves.
+    """
+
+    def claim(s: Sight) -> Term:
+        sizes, pointer = Sizes(s.config), f"tenant{tenant}_next_request"
+        beat, start = s[pointer], beat_of(s, s[f"tenant{tenant}_program_counter"])
+        room = s.no(ahead(s, beat, start) == s.config.fetch_beats)
+        wants = s.all(s.is_running(tenant), room, s.logic.less(beat, s.tenant(tenant, "limit")))
+        slots = []
+        for channel in range(s.config.channels):
+            here = s.low(beat, sizes.channel) == channel if sizes.channel else s.all()
+            mine = [
+                s.all(s.slot_names(core, channel), s.is_held(core), s.owned_by(core, tenant))
+                for core in range(s.config.cores)
+            ]
+            slots.append(s.all(here, s.no(s.is_slot_of_host(channel)), s.any(*mine)))
+        one = s.logic.plus(beat, 1, sizes.pointer)
+        following = s.logic.choose(s.all(wants, s.any(*slots)), one, beat)
+        jumps = s.any(
+            starts(s, tenant),
+            stops(s, tenant),
+            s.no(s.next(f"tenant{tenant}_in_frame") == s.tenant(tenant, "in_frame")),
+        )
+        target = beat_of(s, s.next(f"tenant{tenant}_program_counter"))
+        expected = s.logic.choose(jumps, target, following)
+        return s.implies(s["watched_tenant"] == tenant, s.logic.equal(s.next(pointer), expected))
 
     return claim

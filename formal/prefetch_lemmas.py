@@ -34,10 +34,11 @@ def prefetch_lemmas(config: PoolConfig) -> Iterator[Candidate]:
 
     arrival = [f"channel{channel} {last}" for channel in range(config.channels)]
     tenants = [f"tenant{tenant}" for tenant in range(config.tenants)]
-    present = ["ring", "ghost", "command", last, *arrival, *tenants]
+    present = ["ring", "ghost", "jump", "command", last, *arrival, *tenants]
     yield make("program counter <= next arrival <= next request <= program counter + F", "ring", _ordered, *present)
     yield make("next arrival is what was asked for L + 2 cycles ago", "ring", _arrived, *present)
     yield make("nothing has arrived yet after a jump", "ring", _nothing_arrived, *present)
+    yield make("a jump changes the epoch, STOP resets it", "jump", _changes_epoch)
     yield make("one fetch at a time", "ghost", _one_step, *present)
     yield make("what was asked for last is still to come", "ghost", _newest_to_come, *present)
     yield make("a jump waits for the fetches after the last", "ring", _settled, *present)
@@ -60,7 +61,7 @@ def prefetch_lemmas(config: PoolConfig) -> Iterator[Candidate]:
         yield make("after a jump fetching starts at the target", f"age {age}", _starts_at_target(age), f"age {age - 1}")
         for channel in range(config.channels):
             group, before = f"channel{channel} age {age}", f"channel{channel} age {age - 1}"
-            near = [before, "stopped", "ring", "command"]
+            near = [before, "stopped", "ring", "jump", "command"]
             if age == 1:
                 yield make("the stage holds A's fetch", group, _stage_holds_fetch(channel), *near)
             else:
@@ -129,6 +130,12 @@ def _arrival_by_ghosts(s: Sight) -> Term:
 def _settled(s: Sight) -> Term:
     quiet = s.any(s["since_jump_register"] == _oldest(s) + 1, s["watched_was_stopped"] == 1, s["watched_stopped"] == 1)
     return s.implies(s["jumped"] == 1, quiet)
+
+
+def _changes_epoch(s: Sight) -> Term:
+    other, stopped = s.no(s["watched_epoch"] == s["watched_last_epoch"]), s["watched_stopped"] == 1
+    reset = s.implies(stopped, s["watched_epoch"] == 0)
+    return s.all(reset, s.implies(s.no(stopped), s.logic.equal(other, s["jumped"] == 1)))
 
 
 def _done_is_settled(s: Sight) -> Term:

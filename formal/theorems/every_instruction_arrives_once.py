@@ -15,8 +15,11 @@ the tenant and has the virtual index in the word's `core` field.
   START goes to its argument, STOP to 0, and both leave the frame. Nothing else changes frame or return address.
 - With credit: a core's credit of each engine is full unless the core is HELD; then it loses one with each instruction
   of that engine that the port takes, gains one when the core gives one back, and changes in no other way.
-- Within a bound: while A is RUNNING, holds some core and its next word has arrived, stage 1 acts for A at least once in
-  any M + 1 consecutive cycles; and when stage 1 acts on an instruction for a named core whose queue has credit,
+- Within a bound: while A is RUNNING, has room for another beat of its window, and holds some core, it asks for the next
+  one in that core's next slot on the beat's channel; L + 2 cycles later that beat has arrived, unless A jumped since;
+  and nothing else arrives, and nothing else moves what A asks for next but a jump, to its target;
+- while A is RUNNING, holds some core and its next word has arrived, stage 1 acts for A at least once in any M + 1
+  consecutive cycles; and when stage 1 acts on an instruction for a named core whose queue has credit,
   the instruction is on that core's port in the next cycle.
 
 Scope: every program, every answer of the memory, every order of host commands, every behaviour of the cores, and any
@@ -38,12 +41,19 @@ from formal.lemmas import (
     fetch_stage_lemmas,
     flight_lemmas,
     make,
-    pending,
     unique_virtual_index,
     window_lemmas,
 )
 from formal.monitor import Lookup, monitored
-from formal.prefetch import beat_of, reads_at_outputs, watch_prefetch
+from formal.prefetch import (
+    arrives_in_time,
+    beat_of,
+    fetches_in_its_slots,
+    reads_at_outputs,
+    starts,
+    stops,
+    watch_prefetch,
+)
 from formal.prefetch_lemmas import prefetch_lemmas
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, age_of_answer, seen
@@ -51,7 +61,7 @@ from formal.stimulus import host_and_programs
 from formal.transition import TransitionSystem
 from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTIONS, OPCODE_BITS, WORD_BITS, Call, CoreInstruction, Engine, Instruction, Return
-from isa.registers import Command, CoreState, TenantState
+from isa.registers import CoreState, TenantState
 from rtl.dispatcher import ENGINES
 from rtl.sizes import Sizes, named
 
@@ -81,6 +91,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         "watched_base",
         "watched_limit",
         "watched_was_stopped",
+        "watched_last_epoch",
         "first_beat",
     ]
     roots += [f"asked_at_{entry}" for entry in range(config.fetch_beats)]
@@ -202,9 +213,12 @@ def _properties(config: PoolConfig) -> Iterator[Claim]:
         name = f"tenant{tenant} moves on only when its word was taken"
         yield claim(name, f"tenant{tenant}", _moves_when_taken(tenant))
         yield claim(f"tenant{tenant} goes where its program says", f"tenant{tenant}", _goes_where_told(tenant))
+        name = f"tenant{tenant} asks for its next beat in its slots"
+        yield claim(name, f"fetch {tenant}", fetches_in_its_slots(tenant))
     for channel in range(config.channels):
         name = f"channel{channel} is asked for the watched tenant's beats"
         yield claim(name, f"channel{channel}", reads_at_outputs(channel))
+    yield claim("what the watched tenant asked for arrives in time", "arrival", arrives_in_time)
     yield claim("stage 1 acts within M cycles", "waiting", lambda s: s.logic.at_most(s["waiting"], s.config.cores))
 
 
@@ -271,7 +285,7 @@ def _moves_when_taken(tenant: int) -> Callable[[Sight], Term]:
         acts = _in_stage(s, tenant)
         taken = s.any(*(_sends(s, core) for core in range(s.config.cores)))
         jumps = s.any(_is(s, word, Call), _is(s, word, Return))
-        ordered = s.all(pending(s, "decided", Command.START, Command.STOP), s["argument_tenant"] == tenant)
+        ordered = s.any(starts(s, tenant), stops(s, tenant))
         return s.any(s.next(counter) == s[counter], ordered, s.all(acts, s.any(taken, jumps)))
 
     return claim
@@ -304,17 +318,15 @@ def _goes_where_told(tenant: int) -> Callable[[Sight], Term]:
             places = ((counter, to), (frame, in_frame), (back, back_to))
             return s.all(*(s.logic.equal(s.next(name), value) for name, value in places))
 
-        def ordered(command: Command, to: Term) -> Term:
-            orders = s.all(pending(s, "decided", command), s["argument_tenant"] == tenant)
-            return s.all(orders, goes(to, 0, 0))
-
         stays = s.all(s.logic.equal(s.next(frame), s[frame]), s.logic.equal(s.next(back), s[back]))
         program = s.all(
             s.implies(calls, goes(target, 1, s.logic.plus(s[counter], 1, bits))),
             s.implies(returns, goes(s[back], 0, 0)),
             s.implies(s.no(s.any(calls, returns)), stays),
         )
-        return s.any(ordered(Command.START, s["argument_start"]), ordered(Command.STOP, 0), program)
+        orders = ((starts(s, tenant), s["argument_start"]), (stops(s, tenant), 0))
+        obeys = [s.implies(order, goes(to, 0, 0)) for order, to in orders]
+        return s.all(*obeys, s.implies(s.no(s.any(*(order for order, _ in orders))), program))
 
     return claim
 
