@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import pyrtl
 import z3
@@ -13,12 +14,17 @@ from formal.algebra import Term, Z3Algebra
 from formal.classification import Viewer, classified
 from formal.engine import Engine, Query, UndecidedError
 from formal.lemmas import command_lemmas, core_lemmas, fetch_stage_lemmas, flight_lemmas, window_lemmas
-from formal.logic import SYMBOLIC_LOGIC
+from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
 from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Frame, Problem, View
+from formal.shell import shell_block
+from formal.theorems import NAMES, theorem
 from formal.transition import Evaluation, NextState, TransitionSystem
 from isa.configuration import PoolConfig
 from rtl.sizes import any_of, named
+
+_RESOURCES = 20_000_000
+"""What Z3 may spend on one question, in units of its own, which a busy machine does not change."""
 
 
 def influenced(block: pyrtl.Block, wire: str) -> tuple[set[str], set[str]]:
@@ -74,8 +80,7 @@ def is_equivalent(config: PoolConfig, original: pyrtl.Block, changed: pyrtl.Bloc
     """
     block = monitored(original, lambda lookup: _compare(lookup, changed, wire))
     system = TransitionSystem(block)
-    lemmas = (command_lemmas, core_lemmas, window_lemmas, flight_lemmas, fetch_stage_lemmas, access_lemmas)
-    known = [each for lemma in (*lemmas, window_pair_lemmas) for each in lemma(config)]
+    known = invariants(config)
     same = Claim("the mutant does the same", lambda logic, view: view["mutant_differs"] == 0)
     problem = Problem("equivalence", system, [same], known)
     try:
@@ -83,12 +88,31 @@ def is_equivalent(config: PoolConfig, original: pyrtl.Block, changed: pyrtl.Bloc
             return True
     except UndecidedError:
         return False
-    return _is_forgotten(TransitionSystem(original), TransitionSystem(changed), known, seconds)
+    lemmas = (command_lemmas, core_lemmas, window_lemmas, flight_lemmas, fetch_stage_lemmas, access_lemmas)
+    few = [each for lemma in (*lemmas, window_pair_lemmas) for each in lemma(config)]
+    return _is_forgotten(TransitionSystem(original), TransitionSystem(changed), few)
 
 
-def _is_forgotten(
-    original: TransitionSystem, changed: TransitionSystem, known: Sequence[Candidate], seconds: float
-) -> bool:
+@cache
+def invariants(config: PoolConfig) -> tuple[Candidate, ...]:
+    """What the theorems about single runs have proved of the shell's own registers, ghosts left out."""
+    block = shell_block(config)
+    system = TransitionSystem(block)
+    found: list[Candidate] = []
+    for name in NAMES:
+        problem = theorem(name).problem(config, block)
+        if problem.copies == 1:
+            found += [each for each in problem.candidates if _read_by(each, problem) <= set(system.widths)]
+    return tuple(found)
+
+
+def _read_by(candidate: Candidate, problem: Problem) -> set[str]:
+    view = problem.concrete_view([problem.system.reset_state()], [dict.fromkeys(problem.system.inputs, 0)], {})
+    candidate.formula(INTEGER_LOGIC, view)
+    return {name for name, _ in view.left.touched}
+
+
+def _is_forgotten(original: TransitionSystem, changed: TransitionSystem, known: Sequence[Candidate]) -> bool:
     """Whether what the mutant does to a state shows at no output, then or one cycle later, and is gone then.
 
     From a state p both step, to s and s'. Outputs are equal before and after; and from s' the mutant comes to where it
@@ -113,7 +137,7 @@ def _is_forgotten(
         if not _is_same(first, second)
     ]
     solver = z3.Solver()
-    solver.set("timeout", int(1000 * seconds))
+    solver.set("rlimit", _RESOURCES)
     view = View([Frame(right)], {})
     solver.add(*(each.formula(SYMBOLIC_LOGIC, view) for each in known), z3.Or(different))
     return bool(solver.check() == z3.unsat)

@@ -51,6 +51,8 @@ def prefetch_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     for tenant in range(config.tenants):
         yield make("only an ACTIVE tenant makes progress", f"tenant{tenant}", _active(tenant), "command")
         yield make("stage 1 holds the word at the program counter", f"tenant{tenant}", _current(tenant))
+        yield make("stage 1 holds a word of the window", f"tenant{tenant}", _inside(tenant), "window", "command")
+        yield make("RETURN stays in the window", f"tenant{tenant}", _returns_inside(tenant), "window", "command")
     yield make("the ghost counts the cycles since a jump", "ghost", _counts_cycles)
     for age in range(2, oldest + 2):
         near = [f"age {age - 1}", "age 2", last, f"age {oldest + 1}", "ghost"]
@@ -166,6 +168,27 @@ def _current(tenant: int) -> _Claim:
     def claim(s: Sight) -> Term:
         held = s.all(s["dispatch_valid"] == 1, s["dispatch_tenant"] == tenant, s.is_running(tenant))
         return s.implies(held, s["dispatch_address"] == s.tenant(tenant, "program_counter"))
+
+    return claim
+
+
+def _inside(tenant: int) -> _Claim:
+    def claim(s: Sight) -> Term:
+        held = s.all(s["dispatch_valid"] == 1, s["dispatch_tenant"] == tenant)
+        in_window = s.logic.less(beat_of(s, s["dispatch_address"]), s.tenant(tenant, "limit"))
+        return s.implies(held, s.any(s["dispatch_is_outside"] == 1, in_window))
+
+    return claim
+
+
+def _returns_inside(tenant: int) -> _Claim:
+    def claim(s: Sight) -> Term:
+        address, sizes = s.tenant(tenant, "return_address"), Sizes(s.config)
+        beat = s.logic.field(address, sizes.pointer + sizes.word - 1, sizes.word)
+        first = s.low(address, sizes.word) == 0
+        last = s.all(first, s.logic.equal(beat, s.tenant(tenant, "limit")))
+        inside = s.any(s.logic.less(beat, s.tenant(tenant, "limit")), last)
+        return s.all(s.implies(s.tenant(tenant, "progress") == 0, address == 0), s.any(address == 0, inside))
 
     return claim
 

@@ -7,8 +7,10 @@ Glucose is quick on most questions; CaDiCaL takes longer to begin and decides th
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import resource
 import select
 import signal
 import time
@@ -21,6 +23,8 @@ from formal.gates import TRUE, Gates
 
 _CONFLICTS = 4000
 """So many Glucose may have before CaDiCaL is asked."""
+_PATIENCE = 20
+"""So many seconds a second of processor time may take."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Question:
         Args:
             graph: what literals mean.
             goal: a literal.
-            seconds: time limit of one call of CaDiCaL.
+            seconds: processor time that one call of CaDiCaL may take.
             exact: know which hypotheses a refutation used; else all that were offered count as used.
         """
         self._graph, self._goal, self._seconds, self._exact = graph, goal, seconds, exact
@@ -148,17 +152,22 @@ def _answer(solver: Solver, answer: bool) -> _Answer:
 
 
 def _in_a_child(solver: Solver, assumptions: list[int], seconds: float) -> _Answer:
-    """Ask in a process of its own, which can be ended: CaDiCaL in python-sat cannot be interrupted."""
+    """Ask in a process of its own, which can be ended: CaDiCaL in python-sat cannot be interrupted.
+
+    The limit is one of processor time, so that a busy machine decides the same questions as an idle one.
+    """
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            limit = math.ceil(seconds)
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
             with open(write, "wb") as pipe:
                 pickle.dump(_answer(solver, solver.solve(assumptions)), pipe)
         finally:
             os._exit(0)
     os.close(write)
-    parts, until = [], time.monotonic() + seconds
+    parts, until = [], time.monotonic() + _PATIENCE * seconds
     with open(read, "rb", buffering=0) as pipe:
         try:
             while select.select([pipe], [], [], max(0.0, until - time.monotonic()))[0]:

@@ -27,7 +27,7 @@ from formal.campaign import processors
 from formal.influence import felt_by_tenants, is_equivalent
 from formal.judgement import Judgement, judged
 from formal.mutation import Patch, constant, mutated, replace_net
-from formal.recording import Recording, first_difference
+from formal.recording import Recording
 from formal.shell import shell_block
 from isa.configuration import PoolConfig
 
@@ -141,15 +141,12 @@ def judge(config: PoolConfig, seed: int, recording: Recording) -> Judged:
     drawn = draw(original, seed)
     block = mutated(original, drawn.patch)
     felt = drawn.wire in felt_by_tenants(original)
-    shown = ""
     if is_equivalent(config, original, block, drawn.wire, _EQUAL_SECONDS):
         found = Judgement("EQUIVALENT")
     else:
-        found = judged(config, block, drawn.wire)
-        difference = first_difference(block, recording) if found.verdict != "KILLED" else None
-        shown = "" if difference is None else f"{difference[1]} in cycle {difference[0]}"
+        found = judged(config, original, block, drawn.wire, recording)
     seconds = round(time.monotonic() - started, 1)
-    return Judged(seed, drawn.change, felt, found.verdict, found.theorem, found.claim, shown, seconds)
+    return Judged(seed, drawn.change, felt, found.verdict, found.theorem, found.claim, found.shown, seconds)
 
 
 def judged_so_far(path: Path) -> dict[int, Judged]:

@@ -32,7 +32,7 @@ class Exploration:
 class _RunFrame:
     """One copy of the system over many cycles of a run: every value is a numpy array with one element per cycle."""
 
-    def __init__(self, system: TransitionSystem, rows: Sequence[_Row]) -> None:
+    def __init__(self, system: TransitionSystem, rows: Sequence[Row]) -> None:
         self._system, self._rows = system, rows
         self._columns: dict[tuple[str, bool], Any] = {}
 
@@ -56,7 +56,7 @@ class _RunFrame:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """What one copy of the system showed in one cycle."""
 
     state: State
@@ -96,7 +96,7 @@ def explore(
             continue
         states = initial = problem.initial_states(generator)
         history: list[tuple[Inputs, ...]] = []
-        rows: list[tuple[_Row, ...]] = []
+        rows: list[tuple[Row, ...]] = []
         for cycle in range(cycles):
             if keep_samples:
                 found.samples.append((states, symbols))
@@ -106,10 +106,10 @@ def explore(
                 stepped = [simulator.cycle(s, i) for s, i in zip(states, inputs, strict=True)]
                 after = tuple(after for _, after in stepped)
                 wires = [wires for wires, _ in stepped]
-                rows.append(tuple(map(_Row, states, inputs, wires, after)))
+                rows.append(tuple(map(Row, states, inputs, wires, after)))
                 states = after
-            if rows and (inputs is None or len(rows) == _CHUNK or cycle == cycles - 1):
-                failure = _evaluate(problem, rows, symbols, found)
+            if rows and (inputs is None or len(rows) == CHUNK or cycle == cycles - 1):
+                failure = first_violation(problem, rows, symbols, found)
                 if failure is not None:
                     name, place = failure
                     length = len(history) - len(rows) + place + 1
@@ -125,13 +125,14 @@ def explore(
     return found
 
 
-_CHUNK = 200
+CHUNK = 200
+"""Cycles over which claims are evaluated together."""
 
 
-def _evaluate(
-    problem: Problem, rows: Sequence[tuple[_Row, ...]], symbols: Mapping[str, int], found: Exploration
+def first_violation(
+    problem: Problem, rows: Sequence[tuple[Row, ...]], symbols: Mapping[str, int], found: Exploration | None = None
 ) -> tuple[str, int] | None:
-    """Note the covers that these cycles reach; return the first violated property and its cycle."""
+    """The first violated property of these cycles, and its cycle; the covers that they reach are noted in `found`."""
     logic = BatchLogic(len(rows))
     frames = [_RunFrame(problem.system, [row[copy] for row in rows]) for copy in range(problem.copies)]
     view = View(frames, symbols)
@@ -142,8 +143,8 @@ def _evaluate(
             place = int(holds.argmin())
             if first is None or place < first[1]:
                 first = (claim.name, place)
-    for cover in problem.covers:
-        if cover.name not in found.covered:
+    for cover in problem.covers if found is not None else ():
+        if found is not None and cover.name not in found.covered:
             reached = logic.all([cover.formula(logic, view)])
             if (reached if first is None else reached[: first[1] + 1]).any():
                 found.covered.add(cover.name)

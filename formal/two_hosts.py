@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 
 from formal.busy_host import Wish, busy_host, idle_port, is_busy, next_write, wishes
+from formal.host_automaton import HOST_INPUTS
 from formal.lemmas import ATTACHED
 from formal.problem import Inputs, Stimulus
 from formal.shell import age_of_answer
@@ -24,12 +25,24 @@ _IDLE = (0.5, 0.97)
 _AT_RANDOM = 0.02
 
 
-def two_hosts(config: PoolConfig, system: TransitionSystem) -> Stimulus:
+def equal_hosts(config: PoolConfig, system: TransitionSystem, single: Stimulus) -> Stimulus:
+    """Two independent draws of a stimulus for one run, made equal where the host, or tenant A, is the source."""
+
+    def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
+        left, right = (single(generator, [state], symbols)[0] for state in states)
+        names = {*HOST_INPUTS, *observed_inputs(config, states[0], symbols["A"])} & set(left)
+        return left, {**right, **{name: left[name] for name in names}}
+
+    return draw
+
+
+def two_hosts(config: PoolConfig, system: TransitionSystem, single: Stimulus | None = None) -> Stimulus:
     """A stimulus for two runs of any system made from the shell of `config`, with the tenant in the symbol A.
 
-    A plan for A is kept until it has been carried out, or cannot be any more; after reset nothing can.
+    `single`, for one run, draws what the hosts don't decide: by default as around a busy one. A plan for A is kept
+    until it has been carried out, or cannot be any more; after reset nothing can.
     """
-    single = busy_host(config, system)
+    single = single or busy_host(config, system)
     plan: list[Wish] = []
 
     def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:

@@ -20,8 +20,7 @@ re-assignment of cores. Unbounded in time.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyrtl
 
@@ -31,7 +30,7 @@ from formal.busy_host import busy_host
 from formal.host_automaton import HOST_INPUTS
 from formal.lemmas import command_lemmas, flight_lemmas, make, window_lemmas
 from formal.monitor import monitored
-from formal.problem import Candidate, Claim, Inputs, Problem, Stimulus, closed_under_dependence
+from formal.problem import Candidate, Claim, Problem, closed_under_dependence
 from formal.relations import (
     CONTROL_PLANE,
     Pair,
@@ -49,8 +48,8 @@ from formal.relations import (
 )
 from formal.shell import age_of_answer
 from formal.sweep import prefetch_entries, sweep_lemmas, watch_sweep
-from formal.transition import State, TransitionSystem
-from formal.two_hosts import observed_inputs
+from formal.transition import TransitionSystem
+from formal.two_hosts import equal_hosts
 from isa.configuration import PoolConfig
 from isa.registers import Register
 from rtl.channels import Kind
@@ -83,7 +82,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         ],
         copies=2,
         symbols={"A": Sizes(config).tenant},
-        stimulus=_stimulus(config, system),
+        stimulus=equal_hosts(config, system, busy_host(config, system)),
         free_memories={f"channel{channel}_prefetch" for channel in range(config.channels)},
         shared=shared,
     )
@@ -222,19 +221,3 @@ def _candidates(config: PoolConfig, system: TransitionSystem, control: Sequence[
     for name in control:
         yield Candidate("control plane agrees", compared(config, _equal(name)), "control plane")
     yield from by_age(agreement_lemmas(config, system, age_of_answer(config)))
-
-
-# ---- stimulus
-
-
-def _stimulus(config: PoolConfig, system: TransitionSystem) -> Stimulus:
-    """Two independent draws, made equal where the assumptions say so."""
-    single = busy_host(config, system)
-
-    def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
-        left, right = (single(generator, [state], symbols)[0] for state in states)
-        names = [name for name in HOST_INPUTS if name in left]
-        names += observed_inputs(config, states[0], symbols["A"])
-        return left, {**right, **{name: left[name] for name in names if name in left}}
-
-    return draw
