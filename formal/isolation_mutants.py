@@ -12,8 +12,10 @@ import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
 from formal.mutants import Mutant
-from formal.mutation import Patch, PatchError, replace_net, shift_constant, wire
+from formal.mutation import Patch, PatchError, nets_between, replace_net, shift_constant, wire
+from isa.instructions import INSTRUCTIONS, WORD_BITS
 from isa.registers import Command, CoreState, TenantState
+from rtl.tenants import BARRIER_BITS
 from rtl.windows import Attachment
 
 Lookup = Callable[[str], WireVector]
@@ -124,6 +126,42 @@ def _drains_when_quiet(old: WireVector, look: Lookup) -> WireVector:
     return select(draining & quiet, Const(int(CoreState.SCRUBBING), len(old)), old)
 
 
+def _faults_of_tenant_0(look: Lookup, core: int) -> WireVector:
+    return _held(look, core) & (look(f"core{core}_owner") == 0) & look(f"core{core}_fault_valid_i")
+
+
+def _becomes(old: WireVector, look: Lookup, now: TenantState, expected: TenantState, other: TenantState) -> WireVector:
+    """Tenant 0, in state `now`, becomes `other` where it ought to become `expected`."""
+    here = (look("tenant0_progress") == int(now)) & (old == int(expected))
+    return select(here, Const(int(other), len(old)), old)
+
+
+def _ends_at_once(block: pyrtl.Block) -> None:
+    """What compares barriers with those that END names says that they are enough."""
+    nets = [
+        net
+        for net in nets_between(block, "tenant0_barriers", "tenant0_progress", "<")
+        if any(len(argument) == BARRIER_BITS for argument in net.args)
+    ]
+    if len(nets) != 1:
+        raise PatchError(f"expected one comparison of barriers with those that END names, found {len(nets)}")
+    replace_net(block, nets[0], "w", Const(0, 1, block=block))
+
+
+def _ignores_reserved_bits(block: pyrtl.Block) -> None:
+    """The decoder looks at opcodes only, never at the bits behind the fields, which have to be 0."""
+    rests = {WORD_BITS - kind.used_bits() for kind in INSTRUCTIONS}
+    nets = [
+        net
+        for net in nets_between(block, "channel0_dispatch_beat", "tenant0_fault", "=")
+        if len(net.args[0]) in rests and isinstance(net.args[1], Const) and net.args[1].val == 0
+    ]
+    if len(nets) != len(INSTRUCTIONS):
+        raise PatchError(f"expected a comparison with 0 for each kind of instruction, found {len(nets)}")
+    for net in nets:
+        replace_net(block, net, "w", Const(1, 1, block=block))
+
+
 def _kept_on_stop(old: WireVector, look: Lookup, name: str) -> WireVector:
     stops = look("command_is_decided") & (look("command") == int(Command.STOP))
     return select(stops, look(name), old)
@@ -136,6 +174,7 @@ _ANSWERED, _OBSERVED, _WINDOW = (
     "no_access_leaves_its_window",
 )
 _OTHERS = "commands_for_others_cannot_be_observed"
+_STATE = "a_tenants_state_is_that_of_its_automaton"
 _BARRIER, _INHERITED, _CONSTANT = (
     "barriers_wait_for_their_own_cores", "nothing_is_inherited", "switching_takes_constant_time",
 )  # fmt: skip
@@ -219,6 +258,54 @@ ISOLATION_MUTANTS = (
     Mutant(
         "release_to_all", "the release of one tenant's barrier reaches all cores", _BARRIER,
         (reload("core1_sync_global", lambda old, look: old | look("tenant0_release")),),
+    ),
+    Mutant(
+        "last_fault_stays", "a core's fault replaces the one that stopped its tenant before", _STATE,
+        (
+            reload(
+                "tenant0_fault",
+                lambda old, look: select(_faults_of_tenant_0(look, 0), look("core0_fault_cause_i"), old),
+            ),
+        ),
+    ),
+    Mutant(
+        "last_core_blamed", "of two cores that fault at once the last one's address is recorded", _STATE,
+        (
+            reload(
+                "tenant0_fault_address",
+                lambda old, look: select(
+                    _faults_of_tenant_0(look, 1) & (old == look("core0_fault_address_i")),
+                    look("core1_fault_address_i"),
+                    old,
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "fault_unheard_in_pause", "what goes wrong while a tenant is PAUSED does not stop it", _STATE,
+        (
+            reload(
+                "tenant0_progress",
+                lambda old, look: _becomes(old, look, TenantState.PAUSED, TenantState.FAULTED, TenantState.PAUSED),
+            ),
+        ),
+    ),
+    Mutant(
+        "pause_at_once", "PAUSE stops a tenant at once, wherever its cores are", _STATE,
+        (
+            reload(
+                "tenant0_progress",
+                lambda old, look: select(
+                    look("tenant0_pause_pending"),
+                    _becomes(old, look, TenantState.RUNNING, TenantState.RUNNING, TenantState.PAUSED),
+                    old,
+                ),
+            ),
+        ),
+    ),
+    Mutant("end_does_not_wait", "END does not wait for the barriers that it names", _STATE, (_ends_at_once,)),
+    Mutant(
+        "reserved_bits", "a word is an instruction if its opcode is one", _STATE, (_ignores_reserved_bits,),
     ),
     Mutant(
         "limit_off_by_one", "the first beat behind the window passes the limit check", _WINDOW,

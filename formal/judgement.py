@@ -31,6 +31,7 @@ _QUERY_SECONDS = 3.0
 _EXACT = {
     "independence": CONTROL_PLANE.pattern,
     "answers": r"channel\d+_(stage|request|flight).*|core\d+_(request|response|write)_.*|host_.*",
+    "progress": r"tenant\d+_(progress|pause_pending|barriers|cycles|fault|fault_address)|command_result|control_answer",
     "barrier": r"core\d+_(arrived|sync_global)|tenant\d+_(release|pause_pending|barriers)",
     "delivery": r"core\d+_(instruction|credits).*|tenant\d+_(program|next|epoch).*|dispatch_.*|channel\d+_prefetch",
 }

@@ -34,6 +34,7 @@ NAMES: dict[str, str] = {
     "non-interference": "neighbours_cannot_be_observed",
     "independence": "commands_for_others_cannot_be_observed",
     "barrier": "barriers_wait_for_their_own_cores",
+    "progress": "a_tenants_state_is_that_of_its_automaton",
     "hand-over": "nothing_is_inherited",
     "elasticity": "switching_takes_constant_time",
 }

@@ -12,6 +12,7 @@ from formal.busy_host import long_enough
 from formal.induction import prove
 from formal.shell import shell_block
 from formal.theorems import (
+    a_tenants_state_is_that_of_its_automaton,
     barriers_wait_for_their_own_cores,
     commands_for_others_cannot_be_observed,
     every_request_is_answered_once,
@@ -30,6 +31,7 @@ THEOREMS = [
     neighbours_cannot_be_observed,
     commands_for_others_cannot_be_observed,
     barriers_wait_for_their_own_cores,
+    a_tenants_state_is_that_of_its_automaton,
     nothing_is_inherited,
     switching_takes_constant_time,
 ]
@@ -47,7 +49,11 @@ def test_the_theorem_holds(theorem: ModuleType, config: PoolConfig) -> None:
     demand_proof(prove(theorem.problem(config, shell_block(config)), effort=long_enough(config)))
 
 
-@pytest.mark.parametrize("theorem", [no_access_leaves_its_window, every_request_is_answered_once])
+@pytest.mark.parametrize(
+    "theorem",
+    [no_access_leaves_its_window, every_request_is_answered_once, a_tenants_state_is_that_of_its_automaton],
+    ids=lambda theorem: theorem.__name__.rpartition(".")[2],
+)
 def test_it_holds_where_cores_show_two_requests(theorem: ModuleType) -> None:
     assert STREAM.shows_next_request
     demand_proof(prove(theorem.problem(STREAM, shell_block(STREAM)), effort=long_enough(STREAM)))
