@@ -70,11 +70,11 @@ def _host(config: PoolConfig, state: State, drawn: Inputs, generator: random.Ran
 
 
 def _faults(config: PoolConfig, state: State, generator: random.Random) -> Inputs:
-    """Cores report faults: more often while some tenant is PAUSED, or two cores of one tenant could do so at once."""
+    """Cores report faults: more often while an owner is PAUSED or FAULTED, or has two cores that could at once."""
     held = [core for core in range(config.cores) if state[f"core{core}_state"] == CoreState.HELD]
     owners = {state[f"core{core}_owner"] for core in held}
-    is_paused = any(state.get(f"tenant{owner}_progress") == TenantState.PAUSED for owner in owners)
-    rarely = not is_paused and len(owners) == len(held)
+    stopped = any(state.get(f"tenant{owner}_progress") in (TenantState.PAUSED, TenantState.FAULTED) for owner in owners)
+    rarely = not stopped and len(owners) == len(held)
     if not held or generator.random() >= (_FAULTS if rarely else _FAULTS_IF_RARE):
         return {}
     first = generator.choice(held)

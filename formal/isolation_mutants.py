@@ -148,6 +148,18 @@ def _ends_at_once(block: pyrtl.Block) -> None:
     replace_net(block, nets[0], "w", Const(0, 1, block=block))
 
 
+def _asks_for_no_credit(block: pyrtl.Block) -> None:
+    """What compares the credit for loads of core 0 with 0 says that there is some."""
+    nets = [
+        net
+        for net in nets_between(block, "core0_credits_load", "core0_instruction_valid", "=")
+        if net.args[0].name == "core0_credits_load"
+    ]
+    if len(nets) != 1:
+        raise PatchError(f"expected one comparison of the credit with 0, found {len(nets)}")
+    replace_net(block, nets[0], "w", Const(0, 1, block=block))
+
+
 def _ignores_reserved_bits(block: pyrtl.Block) -> None:
     """The decoder looks at opcodes only, never at the bits behind the fields, which have to be 0."""
     rests = {WORD_BITS - kind.used_bits() for kind in INSTRUCTIONS}
@@ -191,6 +203,10 @@ ISOLATION_MUTANTS = (
     Mutant(
         "buffer_never_full", "a tenant stops fetching one beat before its prefetch buffer is full", _ARRIVES,
         (shift_constant("tenant0_next_request", "tenant0_next_request", "=", -1),),
+    ),
+    Mutant(
+        "credit_not_asked_for", "core 0 is sent loads whether its queue has room or not", _ARRIVES,
+        (_asks_for_no_credit,),
     ),
     Mutant(
         "credit_lost", "a credit that comes while an instruction is sent is lost", _ARRIVES,

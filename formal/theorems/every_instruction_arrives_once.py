@@ -13,8 +13,9 @@ the tenant and has the virtual index in the word's `core` field.
   that channel's input L cycles after. What the prefetch memory held before does not matter.
 - From where it says: CALL outside a frame goes to its address and keeps the next word's, RETURN inside one goes there;
   START goes to its argument, STOP to 0, and both leave the frame. Nothing else changes frame or return address.
-- With credit: a core's credit of each engine is full unless the core is HELD; then it loses one with each instruction
-  of that engine that the port takes, gains one when the core gives one back, and changes in no other way.
+- With credit: a port takes legal instructions of an engine only, and only while the core has credit of that engine.
+  Credit is full unless the core is HELD; then it loses one with each instruction of that engine that the port takes,
+  gains one when the core gives one back, and changes in no other way.
 - Within a bound: while A is RUNNING, has room for another beat of its window, and holds some core, it asks for the next
   one in that core's next slot on the beat's channel; L + 2 cycles later that beat has arrived, unless A jumped since;
   and nothing else arrives, and nothing else moves what A asks for next but a jump, to its target;
@@ -202,6 +203,7 @@ def _properties(config: PoolConfig) -> Iterator[Claim]:
         here = f"core{core}"
         yield claim(f"{here} takes the word at the program counter, which names it", here, _takes_its_word(core))
         yield claim(f"{here} takes what the memory answered", here, _takes_the_answer(core))
+        yield claim(f"{here} takes instructions that it has credit for", here, _takes_with_credit(core))
         yield claim(f"{here} with credit takes an instruction that names it", here, _takes_when_credit(core))
         for place, (engine, name) in enumerate(_CREDITS.items()):
             yield claim(f"{here} counts credits of {name}", f"{here} credits", _counts_credit(core, place, engine))
@@ -257,19 +259,27 @@ def _takes_the_answer(core: int) -> Callable[[Sight], Term]:
     return claim
 
 
+def _has_credit(s: Sight, core: int) -> Term:
+    """The word in stage 1 is a legal instruction of an engine of which the core has credit."""
+    word = _word_of(s, _beat_in_stage(s))
+    return s.any(
+        *(
+            s.all(_is(s, word, kind), s.no(s.core(core, f"credits_{_CREDITS[kind.engine()]}") == 0))
+            for kind in INSTRUCTIONS
+            if kind.engine() in _CREDITS
+        )
+    )
+
+
+def _takes_with_credit(core: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(_sends(s, core), _has_credit(s, core))
+
+
 def _takes_when_credit(core: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
-        word = _word_of(s, _beat_in_stage(s))
-        has_credit = s.any(
-            *(
-                s.all(_is(s, word, kind), s.no(s.core(core, f"credits_{_CREDITS[kind.engine()]}") == 0))
-                for kind in INSTRUCTIONS
-                if kind.engine() in _CREDITS
-            )
-        )
         acts = s.any(*(_in_stage(s, tenant) for tenant in range(s.config.tenants)))
-        inside = s["dispatch_is_outside"] == 0
-        return s.implies(s.all(acts, inside, has_credit, _names(s, core, word)), _sends(s, core))
+        named_here = _names(s, core, _word_of(s, _beat_in_stage(s)))
+        return s.implies(s.all(acts, s["dispatch_is_outside"] == 0, _has_credit(s, core), named_here), _sends(s, core))
 
     return claim
 

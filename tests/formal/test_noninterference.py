@@ -20,7 +20,14 @@ from formal.theorems import neighbours_cannot_be_observed
 from formal.transition import TransitionSystem
 from formal.verdict import Refuted, demand_proof
 
-SLOW = {"arrival_survives", "context_survives_stop", "taken_is_lost", "command_waits"}
+SLOW = {
+    "arrival_survives",
+    "context_survives_stop",
+    "taken_is_lost",
+    "command_waits",
+    "last_fault_stays",
+    "end_does_not_wait",
+}
 """Rare combinations: some ten seconds each."""
 LONG = os.environ.get("TENURE_LONG") == "1"
 HUNTED = [mutant for mutant in ISOLATION_MUTANTS if LONG or mutant.name not in SLOW]
