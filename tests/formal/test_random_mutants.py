@@ -102,7 +102,7 @@ def test_a_bug_is_killed_with_a_run_and_one_that_only_the_host_reads_is_noticed_
     name = "core0_write_acknowledged"
     killed = judged(MUTANT_POOL, shell, mutated(shell, tie(name, 0)), name, quiet)
     assert (killed.verdict, killed.theorem) == ("KILLED", "answers")  # replayed on PyRTL's simulator
-    blind = judged(MUTANT_POOL, shell, mutated(shell, tie("tenant0_cycles", 0)), "tenant0_cycles", quiet)
+    blind = judged(MUTANT_POOL, shell, mutated(shell, tie("core0_activity", 0)), "core0_activity", quiet)
     assert (blind.verdict, blind.shown) == ("BLIND", "")
 
 
