@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -11,8 +12,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_complet
 from dataclasses import dataclass, replace
 
 from formal.counterexample import Counterexample, counterexample
-from formal.engine import UndecidedError
-from formal.induction import Effort, prove, prove_share
+from formal.engine import Engine, UndecidedError
+from formal.induction import Effort, prove, prove_share, sharing_engine
 from formal.refute import explore
 from formal.shell import shell_block
 from formal.theorems import Check, Progress, Theorem, TheoremResult, check, theorem
@@ -20,13 +21,15 @@ from formal.trace import Trace
 from formal.verdict import Proved
 from isa.configuration import PoolConfig
 
-PARTS = 4
+PARTS = 8
 """Parts of a proof; the search for its covers is one more."""
 _COVERS = PARTS
 _SEEDS = (0, 1, 2, 3, 137)
 """Random runs that look for violations, one after another until one is found."""
 _COVER_SEEDS = (*_SEEDS, *range(4, 24))
 """Those that look for covers, until all are found; the first ones do in most pools."""
+_PATIENCE = 100
+"""So many latencies a run that looks for covers goes on after the first scrub, which most of it waits for."""
 _VACUOUS = "vacuous"
 _UNDECIDED = "undecided"
 _WITHOUT_SIMULATION = Effort(runs=1, cycles=1)
@@ -98,9 +101,14 @@ def _work(name: str, config: PoolConfig, part: int | str) -> _Outcome:
     elif part == _COVERS:
         failure = _covers(theorem(name), config)
     else:
-        problem = theorem(name).problem(config, shell_block(config))
-        failure = prove_share(problem, part, PARTS).failure
+        failure = prove_share(_engine(name, config), part, PARTS)
     return _Outcome(name, failure, began, time.time())
+
+
+@functools.lru_cache(maxsize=1)
+def _engine(name: str, config: PoolConfig) -> Engine:
+    """What this process knows of the theorem that it works on; tasks come theorem by theorem."""
+    return sharing_engine(theorem(name).problem(config, shell_block(config)))
 
 
 def _longest_run(config: PoolConfig) -> int:
@@ -121,7 +129,7 @@ def _covers(stated: Theorem, config: PoolConfig) -> str:
         if missing:
             covers = [cover for cover in problem.covers if cover.name in missing]
             attempt = replace(problem, properties=(), covers=covers, free_memories=free)
-            cycles = _longest_run(config)
+            cycles = config.scrub_cycles + _PATIENCE * config.channel_latency
             missing -= explore(attempt, 1, cycles, seed, keep_samples=False, until_covered=True).covered
     return f"{_VACUOUS}: no run reaches {', '.join(sorted(missing))}" if missing else ""
 

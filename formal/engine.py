@@ -8,8 +8,10 @@ hypotheses, and leaving hypotheses out can only cost time, never a proof.
 
 from __future__ import annotations
 
+import gc
 from bisect import bisect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +19,9 @@ from formal.gates import GateAlgebra, GateLogic, Gates, Word
 from formal.logic import INTEGER_LOGIC
 from formal.problem import Candidate, Claim, Frame, Problem, View
 from formal.questions import Question
+from formal.renaming import conjuncts, decide_bits
 from formal.simulator import Simulator
+from formal.supports import Supports
 from formal.transition import Evaluation, NextState, State
 
 
@@ -54,7 +58,8 @@ class Query:
 class Engine:
     """The gates of one cycle of a problem (of both copies), shared by all queries.
 
-    Hypotheses are numbered: candidates first, then assumptions, then properties (goals only).
+    Hypotheses are numbered: candidates first, then assumptions, then properties (goals only). `queries` counts them,
+    `patterns` the goals that were proved for others as well (`formal.renaming`).
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class Engine:
         self.problem, self.candidates = problem, list(candidates)
         self.assumptions = list(problem.assumptions)
         self.queries = 0
+        self.patterns = 0
         self.solving: list[str] = []
         self._seconds, self._exact = seconds, exact_cores
         system = problem.system
@@ -90,11 +96,10 @@ class Engine:
             before.append(Frame(cycle))
             after.append(Frame(Evaluation(system, self._algebra, NextState(cycle), {})))
         self._before, self._after = View(before, self._symbols), View(after, self._symbols)
-        self._next_supports = {name: system.next_support(name) for name in (*system.registers, *system.memories)}
-        self._after_supports: dict[str, int] = {}
         self._reset = tuple(system.reset_state() for _ in range(problem.copies))
-        self._supports = self._static_supports()
+        self._supports = Supports(problem, [*self.candidates, *self.assumptions])
         self._literals: dict[int, int] = {}
+        self._cut: dict[int, list[int]] = {}
         self.alive = {candidate.schema for candidate in self.candidates}
 
     # ---- variables
@@ -134,43 +139,7 @@ class Engine:
             self._places.append((copies, name, index))
         return word
 
-    # ---- what a claim depends on
-
-    def _static_supports(self) -> list[int]:
-        """Variables of each hypothesis, found by evaluating it once over integers and recording what it reads."""
-        zeros = [dict.fromkeys(self.problem.system.inputs, 0)] * self.problem.copies
-        symbols = dict.fromkeys(self.problem.symbols, 0)
-        view = self.problem.concrete_view(self._reset, zeros, symbols)
-        supports = []
-        hypotheses: list[Candidate | Claim] = [*self.candidates, *self.assumptions]
-        for hypothesis in hypotheses:
-            for frame in view.frames:
-                frame.touched.clear()
-            _holds(hypothesis, view)
-            supports.append(self._support(view, after=False))
-        return supports
-
-    def _support(self, view: View, after: bool) -> int:
-        """Bit set of the variables behind everything the frames of `view` recorded, copies side by side."""
-        total, count = 0, len(self.problem.system.leaves)
-        for copy, frame in enumerate(view.frames):
-            for name, is_next in frame.touched:
-                if is_next:
-                    bits = self._next_supports[name]
-                else:
-                    bits = self._support_after(name) if after else self.problem.system.support(name)
-                total |= bits << (copy * count)
-        return total
-
-    def _support_after(self, name: str) -> int:
-        if name not in self._after_supports:
-            system, total = self.problem.system, 0
-            for leaf in system.support_names(system.support(name)):
-                if leaf in system.inputs:
-                    raise ValueError(f"an invariant reads {name}, which depends on input {leaf}")
-                total |= self._next_supports[leaf]
-            self._after_supports[name] = total
-        return self._after_supports[name]
+    # ---- literals
 
     def _literal(self, index: int) -> int:
         if index not in self._literals:
@@ -225,6 +194,10 @@ class Engine:
         Raises:
             UndecidedError: when the solver gave up.
         """
+        with _without_collection():
+            return self._answer(query, properties)
+
+    def _answer(self, query: Query, properties: Sequence[Claim] | None) -> Situation | None:
         view = self._before if properties is not None else self._after
         for frame in view.frames:
             frame.touched.clear()
@@ -232,27 +205,31 @@ class Engine:
             self.candidates[goal] if properties is None else properties[goal] for goal in query.goals
         ]
         literals = [self._claim(claim, view) for claim in claims]
-        cone = self._support(view, after=properties is None)
+        cone = self._supports.read(view, after=properties is None)
         if properties is None:
             for goal in query.goals:
-                cone |= self._supports[goal]
+                cone |= self._supports.of[goal]
         usable = self._usable()
+        query.enabled.intersection_update(usable)
         near = frozenset().union(*(claim.near for claim in claims if claim.near is not None))
         everywhere = any(claim.near is None for claim in claims)
         for index in usable:
             is_near = not near.isdisjoint(_names(self._hypothesis(index)))
-            if is_near or (everywhere and self._supports[index] & ~cone == 0):
+            if is_near or (everywhere and self._supports.of[index] & ~cone == 0):
                 query.enabled.add(index)
         self.queries += 1
         used: set[int] = set()
-        for portion in self._portions(literals):
-            question = Question(self._graph, -self._graph.all(portion), self._seconds, self._exact)
-            try:
-                situation = self._decide(query, question, usable, used)
-            finally:
-                question.close()
-            if situation is not None:
-                return situation
+        question = Question(self._graph, self._seconds, self._exact)
+        try:
+            for portion in self._portions(literals):
+                left = portion
+                if len(portion) == 1 and not self._exact:
+                    left = self._bits(query, portion[0], usable, used)
+                situation = self._decide(query, question, left, usable, used) if left else None
+                if situation is not None:
+                    return situation
+        finally:
+            question.close()
         query.proved, query.core = True, frozenset(used)
         return None
 
@@ -267,27 +244,57 @@ class Engine:
                 small.append(literal)
         return [small, *large] if small else large
 
-    def _decide(self, query: Query, question: Question, usable: Sequence[int], used: set[int]) -> Situation | None:
-        """None when proved, which adds to `used`."""
-        allowed = set(usable)
+    def _decide(
+        self, query: Query, question: Question, portion: Sequence[int], usable: Sequence[int], used: set[int]
+    ) -> Situation | None:
+        """None when proved, which adds to `used`; what is not quickly decided together is asked one by one."""
+        goal = -self._graph.all(portion)
         rounds = 0
         while True:
             rounds += 1
-            chosen = sorted(query.enabled & allowed)
-            reply = question.ask({index: self._literal(index) for index in chosen})
+            chosen = sorted(query.enabled)
+            reply = question.ask(goal, {index: self._literal(index) for index in chosen}, thorough=len(portion) == 1)
+            if reply.satisfiable is None and len(portion) > 1:
+                parts = (self._decide(query, question, [literal], usable, used) for literal in portion)
+                return next((situation for situation in parts if situation is not None), None)
             if reply.satisfiable is None:
                 raise UndecidedError(f"{query.group or 'whole'}: not decided in {self._seconds:g} s")
             if not reply.satisfiable:
                 used |= reply.used
                 return None
-            situation = self._concrete(reply.values)
-            view_now = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
-            missing = [index for index in usable if not _holds(self._hypothesis(index), view_now)]
+            situation, missing = self._broken(reply.values, usable)
             if not missing:
                 return situation
             if query.enabled.issuperset(missing):
                 raise UndecidedError(f"{query.group or 'whole'}: the solver's model breaks what was asserted")
             query.enabled.update(missing if rounds <= _ROUNDS else self._alike(missing, usable))
+
+    def _broken(self, values: Mapping[int, bool], usable: Sequence[int]) -> tuple[Situation, list[int]]:
+        """A model as a situation, and the hypotheses that it breaks."""
+        situation = self._concrete(values)
+        view = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
+        return situation, [index for index in usable if not _holds(self._hypothesis(index), view)]
+
+    def _bits(self, query: Query, literal: int, usable: Sequence[int], used: set[int]) -> list[int]:
+        """Prove one bit of a word for all; return what is still to be asked."""
+        left, proved = decide_bits(
+            self._graph,
+            literal,
+            query.enabled,
+            self._parts,
+            lambda values: self._broken(values, usable)[1],
+            self._seconds,
+        )
+        self.patterns += proved
+        if proved:
+            used |= query.enabled
+        return left
+
+    def _parts(self, index: int) -> list[int]:
+        """A hypothesis, cut up where it is about words."""
+        if index not in self._cut:
+            self._cut[index] = conjuncts(self._graph, self._literal(index))
+        return self._cut[index]
 
     def _alike(self, chosen: Iterable[int], usable: Iterable[int]) -> list[int]:
         """Hypotheses of the same pattern and group."""
@@ -400,6 +407,18 @@ class Engine:
                 used = {self.candidates[i].schema for i in query.core if i < len(self.candidates)}
                 pending |= used - needed
         return frozenset(needed)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Python's garbage collector visits all gates again and again, and finds nothing: half of a query's time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _names(hypothesis: Candidate | Claim) -> tuple[str, str]:

@@ -130,37 +130,36 @@ def _attempt(problem: Problem, schemas: Iterable[str] | None, limits: Effort, tr
     return Inference(Proved(problem.name, elapsed, tuple(sorted(kept)), statistics), kept)
 
 
-@dataclass(frozen=True)
-class Share:
-    """One of several parts of a proof: `failure` is empty, or says which part does not hold and why."""
-
-    queries: int
-    failure: str = ""
+def sharing_engine(problem: Problem) -> Engine:
+    """What all parts of a proof that a process works on have in common."""
+    return Engine(problem, problem.candidates, Effort().query_seconds, exact_cores=False)
 
 
-def prove_share(problem: Problem, index: int, count: int, effort: Effort | None = None) -> Share:
+def prove_share(engine: Engine, index: int, count: int) -> str:
     """Part `index` of `count` of a proof by one-step induction, for processes that share the work.
 
     If every part succeeds, all candidates together hold after reset and are inductive, and the properties follow:
     the problem is proved. No candidate is ever dropped here; where one would have to be, a part fails. Covers are
     not looked for.
+
+    Returns:
+        Nothing, or what does not hold and why.
     """
-    limits = effort or Effort()
-    engine = Engine(problem, problem.candidates, limits.query_seconds, exact_cores=False)
+    problem = engine.problem
     parts: list[tuple[Query, Sequence[Claim] | None]] = [(query, None) for query in engine.consecution_queries()]
     parts += [(query, problem.properties) for query in property_queries(problem.properties)]
     mine = parts[index::count]
     if index == 0 and not _holds_at_reset(problem, problem.candidates):
-        return Share(0, "the invariant does not hold after reset")
+        return "the invariant does not hold after reset"
     for query, properties in mine:
         try:
             situation = engine.decide(query, properties)
         except UndecidedError as gave_up:
-            return Share(engine.queries, f"the solver gave up on {gave_up}")
+            return f"the solver gave up on {gave_up}"
         if situation is not None:
             what = "a property" if properties is not None else "an invariant"
-            return Share(engine.queries, f"{what} of {query.group or 'the whole'} is not inductive")
-    return Share(engine.queries)
+            return f"{what} of {query.group or 'the whole'} is not inductive"
+    return ""
 
 
 def property_queries(properties: Sequence[Claim]) -> list[Query]:
@@ -257,9 +256,9 @@ def _holds_at_reset(problem: Problem, candidates: Sequence[Candidate]) -> bool:
     hold = logic.all(candidate.formula(logic, view) for candidate in candidates)
     given = logic.all(claim.formula(logic, view) for claim in _rigid_assumptions(problem))
     violated = logic.all([given, logic.negate(hold)])
-    question = Question(graph, violated.bits[0], seconds=_RESET_SECONDS, exact=False)
+    question = Question(graph, seconds=_RESET_SECONDS, exact=False)
     try:
-        return question.ask({}).satisfiable is False
+        return question.ask(violated.bits[0], {}).satisfiable is False
     finally:
         question.close()
 

@@ -6,9 +6,10 @@
 
 The ghosts remember A's next_request of the last L + 3 cycles (`asked_{age}`), how long ago A last jumped and to
 which beat, when each entry of the ring was last asked for, and, for one arbitrary entry E, which beat the memory last
-answered for it, and what (`expected_beat`, `expected_data`). A jump is START, STOP, or what changes `in_frame`, which
-CALL and RETURN do and nothing else; the ghosts don't look at the epoch for it. `formal.prefetch_lemmas` ties the
-netlist to them.
+answered for it, and what (`expected_beat`, `expected_data`), and whether its bank was written with that and with
+nothing else since (`ring_is_expected`): so what is said of data needs nothing of what decides when it moves. A jump is
+START, STOP, or what changes `in_frame`, which CALL and RETURN do and nothing else; the ghosts don't look at the epoch
+for it. `formal.prefetch_lemmas` ties the netlist to them.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from formal.algebra import Term
 from formal.ghosts import arbitrary, of_tenant, watched_tenant
 from formal.lemmas import pending
 from formal.monitor import Lookup
-from formal.shell import Sight, age_of_answer
+from formal.shell import Sight, age_of_answer, register_in_flight
 from isa.configuration import PoolConfig
 from isa.registers import Command, Result, TenantState
-from rtl.sizes import Sizes, named
+from rtl.channels import Kind
+from rtl.sizes import Sizes, joined, named
 
 _PARTS = (
     "program_counter", "in_frame", "next_request", "next_arrival", "epoch", "progress", "attachment", "base", "limit",
@@ -104,16 +106,41 @@ def _remember_times(config: PoolConfig, asked: list[WireVector], since: WireVect
 
 def _remember_answers(config: PoolConfig, lookup: Lookup, asked: list[WireVector], since: WireVector) -> None:
     """For the arbitrary entry E: the beat and the data of the last answer to a fetch since the last jump."""
-    sizes, oldest = Sizes(config), age_of_answer(config)
+    oldest = age_of_answer(config)
     entry = arbitrary("watched_entry", max(1, ring_bits(config)), config.fetch_beats)
     here = asked[oldest][: ring_bits(config)] == entry if ring_bits(config) else Const(1, 1)
     answers = (since == oldest) & (asked[oldest - 1] != asked[oldest]) & here
-    data = lookup("channel0_response")
-    for channel in range(1, config.channels):
-        data = select(entry[: sizes.channel] == channel, lookup(f"channel{channel}_response"), data)
+    data = _of_channel(config, entry, [lookup(f"channel{channel}_response") for channel in range(config.channels)])
     for name, value in (("expected_beat", asked[oldest]), ("expected_data", data)):
         remembered = Register(len(value), name)
         remembered.next <<= select(answers, value, remembered)
+    written, fetched = (_of_channel(config, entry, values) for values in _writes(config, lookup, entry))
+    holds = Register(1, "ring_is_expected", reset_value=0)
+    holds.next <<= select(answers, written & fetched, holds & ~written)
+
+
+def _of_channel(config: PoolConfig, entry: WireVector, values: list[WireVector]) -> WireVector:
+    """The value of the channel that an entry of the ring belongs to."""
+    value = values[0]
+    for channel in range(1, config.channels):
+        value = select(entry[: Sizes(config).channel] == channel, values[channel], value)
+    return value
+
+
+def _writes(config: PoolConfig, lookup: Lookup, entry: WireVector) -> tuple[list[WireVector], list[WireVector]]:
+    """For each channel: its bank is written where A's entry E would be; and what answers there is a fetch."""
+    sizes = Sizes(config)
+    place = joined((_wire("watched_tenant"), sizes.tenant), (entry[sizes.channel :], sizes.entry))
+    written, fetched = [], []
+    for channel in range(config.channels):
+        name = f"channel{channel}_prefetch"
+        ports = [net.args for net in pyrtl.working_block().logic_subset("@") if net.op_param[1].name == name]
+        here = Const(0, 1)
+        for address, _, enable in ports:
+            here = here | (enable & (address == place))
+        written.append(here)
+        fetched.append(lookup(register_in_flight(channel, age_of_answer(config), "kind")) == int(Kind.FETCH))
+    return written, fetched
 
 
 # ---- claims

@@ -15,6 +15,7 @@ from formal.lemmas import fetch_of
 from formal.prefetch import ahead, beat_of, reads_at_outputs, ring_bits, time_bits
 from formal.problem import Candidate
 from formal.shell import Sight, age_of_answer, register_in_flight, seen
+from formal.sweep import prefetch_entries
 from isa.configuration import PoolConfig
 from isa.registers import CoreState, TenantState
 from rtl.channels import Kind
@@ -75,17 +76,18 @@ def prefetch_lemmas(config: PoolConfig) -> Iterator[Candidate]:
         group = f"channel{channel} age 2"
         near = [f"channel{channel} age 1", "ring", "window", "command"]
         yield make("the outputs read the beat asked for", group, reads_at_outputs(channel), *near)
-    for tenant in range(config.tenants):
-        for entry in range(config.fetch_beats):
-            near = ["ring", "ghost", "window", last]
-            yield make(
-                "the ring holds what was answered", f"entry {entry}", _ring_holds(tenant, entry),
-                *near, "stopped", "age 2", f"age {oldest + 1}", *arrival, *tenants,
-            )  # fmt: skip
-            yield make(
-                "stage 1 holds what was answered", f"dispatch {entry}", _expected_at_dispatch(tenant, entry),
-                *near, f"entry {entry}",
-            )  # fmt: skip
+    near = ["ring", "ghost", "window", last]
+    yield make(
+        "what has arrived is what was answered", "entry", _ring_is_expected,
+        *near, "stopped", "age 2", f"age {oldest + 1}", *arrival, *tenants,
+    )  # fmt: skip
+    for entry in range(config.fetch_beats):
+        for tenant in range(config.tenants):
+            yield make("the ring holds what was answered", f"words {entry}", _ring_holds(config, tenant, entry))
+        yield make(
+            "stage 1 holds what was answered", f"dispatch {entry}", _expected_at_dispatch(entry),
+            *near, "entry", f"words {entry}",
+        )  # fmt: skip
 
 
 # ---- the present
@@ -322,32 +324,34 @@ def _sweep_in_flight(channel: int, age: int) -> _Claim:
 # ---- the ring
 
 
-def _ring_holds(tenant: int, entry: int) -> _Claim:
+def _ring_is_expected(s: Sight) -> Term:
+    bits, start = ring_bits(s.config), _start(s)
+    place = s.logic.minus(s["watched_entry"], s.low(start, bits), bits) if bits else 0
+    has_arrived = s.logic.less(place, ahead(s, s["watched_next_arrival"], start))
+    beat = s.logic.plus(start, place, Sizes(s.config).pointer)
+    return s.implies(has_arrived, s.all(s["ring_is_expected"] == 1, s["expected_beat"] == beat))
+
+
+def _ring_holds(config: PoolConfig, tenant: int, entry: int) -> _Claim:
+    channel, place = entry % config.channels, prefetch_entries(config) * tenant + entry // config.channels
+
     def claim(s: Sight) -> Term:
-        bits, channels = ring_bits(s.config), s.config.channels
-        entries = s.config.fetch_beats // channels
-        start = _start(s)
-        place = s.logic.minus(entry, s.low(start, bits), bits) if bits else 0
-        has_arrived = s.logic.less(place, ahead(s, s["watched_next_arrival"], start))
-        here = s.all(s["watched_tenant"] == tenant, s["watched_entry"] == entry, has_arrived)
-        held = s[f"channel{entry % channels}_prefetch"][tenant * entries + entry // channels]
-        beat = s.logic.plus(start, place, Sizes(s.config).pointer)
-        return s.implies(here, s.all(held == s["expected_data"], s["expected_beat"] == beat))
+        here = s.all(s["watched_tenant"] == tenant, s["watched_entry"] == entry, s["ring_is_expected"] == 1)
+        return s.implies(here, s[f"channel{channel}_prefetch"][place] == s["expected_data"])
 
     return claim
 
 
-def _expected_at_dispatch(tenant: int, entry: int) -> _Claim:
+def _expected_at_dispatch(entry: int) -> _Claim:
     """If stage 1 holds a word of A in entry E, its beat is the one that the memory answered."""
 
     def claim(s: Sight) -> Term:
         beat, channel = beat_of(s, s["dispatch_address"]), entry % s.config.channels
         here = s.all(
-            s["watched_tenant"] == tenant,
             s["watched_entry"] == entry,
             s["dispatch_valid"] == 1,
             s["dispatch_is_outside"] == 0,
-            s["dispatch_tenant"] == tenant,
+            s.logic.equal(s["dispatch_tenant"], s["watched_tenant"]),
             s.low(beat, ring_bits(s.config)) == entry,
         )
         same = s.all(s["expected_beat"] == beat, s[f"channel{channel}_dispatch_beat"] == s["expected_data"])

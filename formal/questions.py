@@ -1,8 +1,7 @@
-"""Asks SAT solvers whether a goal can be reached under hypotheses, on the clauses of the gates that these depend on.
+"""Asks SAT solvers whether goals can be reached under hypotheses, on the clauses of the gates that these depend on.
 
-Every question has a solver of its own, which knows only what the question is about; hypotheses can be added to it.
-Glucose is quick on most questions; CaDiCaL takes longer to begin and decides those on which Glucose gets nowhere
-(docs/decisions/0040).
+A solver knows only what its questions are about; goals and hypotheses can be added to it. Glucose is quick on most
+questions; CaDiCaL takes longer to begin and decides those on which Glucose gets nowhere (docs/decisions/0040).
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ import resource
 import select
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pysat.solvers import Solver
 
 from formal.gates import TRUE, Gates
 
-_CONFLICTS = 4000
-"""So many Glucose may have before CaDiCaL is asked."""
+_FEW, _MANY = 4000, 40000
+"""So many conflicts Glucose may have: before a question is cut up, and before CaDiCaL is asked."""
 _PATIENCE = 20
 """So many seconds a second of processor time may take."""
 
@@ -36,85 +35,34 @@ class Reply:
     used: frozenset[int] = frozenset()
 
 
-class Question:
-    """Whether the literal `goal` of a graph can be true."""
+class Encoding:
+    """Gates as clauses, as far as literals that were asked for depend on them.
 
-    def __init__(self, graph: Gates, goal: int, seconds: float, exact: bool) -> None:
-        """Prepare.
+    `clauses` are those not taken yet, `numbers` the solver's variables by node, `variables` the nodes that are no gate.
+    """
 
-        Args:
-            graph: what literals mean.
-            goal: a literal.
-            seconds: processor time that one call of CaDiCaL may take.
-            exact: know which hypotheses a refutation used; else all that were offered count as used.
-        """
-        self._graph, self._goal, self._seconds, self._exact = graph, goal, seconds, exact
-        self._quick = Solver("glucose4")
-        self._thorough: Solver | None = None
-        self._clauses: list[list[int]] = []
-        self._numbers: dict[int, int] = {TRUE: 1}
-        self._free = 1
-        self._variables: list[int] = []
-        self._tags: dict[int, int] = {}
-        self._add([[1]])
-        self._add([[self._defined(goal)]])
+    def __init__(self, graph: Gates) -> None:
+        self.clauses: list[list[int]] = [[1]]
+        self.numbers: dict[int, int] = {TRUE: 1}
+        self.variables: list[int] = []
+        self._gates, self._free = graph.gates, 1
 
-    def close(self) -> None:
-        """Give the memory of the solvers back."""
-        for solver in (self._quick, self._thorough):
-            if solver is not None:
-                solver.delete()
+    def take(self) -> list[list[int]]:
+        """The clauses that were not taken yet."""
+        taken, self.clauses = self.clauses, []
+        return taken
 
-    def _add(self, clauses: list[list[int]]) -> None:
-        self._clauses += clauses
-        self._quick.append_formula(clauses, no_return=True)
-
-    def ask(self, hypotheses: Mapping[int, int]) -> Reply:
-        """Ask under these hypotheses, literals by number, and all that were given before."""
-        for index, literal in hypotheses.items():
-            if index not in self._tags:
-                self._tags[index] = self._defined(literal)
-                if not self._exact:
-                    self._add([[self._tags[index]]])
-        tags = {index: self._tags[index] for index in hypotheses} if self._exact else {}
-        assumptions = list(tags.values())
-        answer, literals = self._quickly(assumptions)
-        if answer is None:
-            answer, literals = self._thoroughly(assumptions)
-        if answer is None:
-            return Reply(None)
-        if not answer:
-            core = set(literals)
-            return Reply(False, used=frozenset(i for i in hypotheses if not self._exact or tags[i] in core))
-        numbers = self._numbers
-        return Reply(True, {node: literals[numbers[node] - 1] > 0 for node in self._variables})
-
-    def _quickly(self, assumptions: list[int]) -> _Answer:
-        self._quick.conf_budget(_CONFLICTS)
-        answer = self._quick.solve_limited(assumptions=assumptions)
-        return (None, []) if answer is None else _answer(self._quick, answer)
-
-    def _thoroughly(self, assumptions: list[int]) -> _Answer:
-        if self._thorough is None:
-            self._thorough = Solver("cadical195")
-        self._thorough.append_formula(self._clauses, no_return=True)
-        self._clauses.clear()
-        return _in_a_child(self._thorough, assumptions, self._seconds)
-
-    def _defined(self, literal: int) -> int:
+    def defined(self, literal: int) -> int:
         """The solver's literal; clauses of the gates behind it are added as far as they are not there yet."""
-        self._define([abs(literal)])
-        number = self._numbers[abs(literal)]
-        return number if literal > 0 else -number
+        node = abs(literal)
+        if node not in self.numbers:
+            self._define(node)
+        return self.numbers[node] if literal > 0 else -self.numbers[node]
 
-    def _define(self, roots: Iterable[int]) -> None:
-        numbers, gates, variables, free = self._numbers, self._graph.gates, self._variables, self._free
-        pending, found = [], []
-        for node in roots:
-            if node not in numbers:
-                free += 1
-                numbers[node] = free
-                pending.append(node)
+    def _define(self, root: int) -> None:
+        numbers, gates, variables, free = self.numbers, self._gates, self.variables, self._free + 1
+        numbers[root] = free
+        pending, found = [root], []
         while pending:
             node = pending.pop()
             gate = gates.get(node)
@@ -129,7 +77,7 @@ class Question:
                     numbers[below] = free
                     pending.append(below)
         self._free = free
-        clauses: list[list[int]] = []
+        clauses = self.clauses
         for out, gate in found:
             a = numbers[gate[0]] if gate[0] > 0 else -numbers[-gate[0]]
             b = numbers[gate[1]] if gate[1] > 0 else -numbers[-gate[1]]
@@ -140,7 +88,64 @@ class Question:
             else:
                 c = numbers[gate[2]] if gate[2] > 0 else -numbers[-gate[2]]
                 clauses += ([-out, -a, b], [out, -a, -b], [-out, a, c], [out, a, -c], [-out, b, c], [out, -b, -c])
-        self._add(clauses)
+
+
+class Question:
+    """Which literals of a graph can be true under hypotheses, which can be added at any time."""
+
+    def __init__(self, graph: Gates, seconds: float, exact: bool) -> None:
+        """Prepare.
+
+        Args:
+            graph: what literals mean.
+            seconds: processor time that one call of CaDiCaL may take.
+            exact: know which hypotheses a refutation used; else all that were offered count as used.
+        """
+        self._graph, self._seconds, self._exact = graph, seconds, exact
+        self._encoding = Encoding(graph)
+        self._solver = Solver("glucose4")
+        self._literals: dict[int, int] = {}
+        self._tags: dict[int, int] = {}
+
+    def close(self) -> None:
+        """Give the memory of the solver back."""
+        self._solver.delete()
+
+    def ask(self, goal: int, hypotheses: Mapping[int, int], thorough: bool = True) -> Reply:
+        """Ask whether a literal can be true under these hypotheses and, unless `exact`, all that were given before.
+
+        Args:
+            goal: the literal.
+            hypotheses: literals by number.
+            thorough: ask CaDiCaL where Glucose gets nowhere.
+        """
+        encoding, tags = self._encoding, self._tags
+        for index, literal in hypotheses.items():
+            if index not in tags:
+                self._literals[index], tags[index] = literal, encoding.defined(literal)
+                if not self._exact:
+                    encoding.clauses.append([tags[index]])
+        assumed = [encoding.defined(goal), *((tags[index] for index in hypotheses) if self._exact else ())]
+        answer, literals = self._quickly(encoding.take(), assumed, _MANY if thorough else _FEW)
+        if answer is None and thorough:
+            encoding = Encoding(self._graph)
+            known = hypotheses if self._exact else self._literals
+            tags = {index: encoding.defined(literal) for index, literal in known.items()}
+            goals = [encoding.defined(goal), *(() if self._exact else tags.values())]
+            clauses = [*encoding.take(), *([literal] for literal in goals)]
+            answer, literals = _in_a_child(clauses, list(tags.values()) if self._exact else [], self._seconds)
+        if answer is None:
+            return Reply(None)
+        if not answer:
+            core = set(literals)
+            return Reply(False, used=frozenset(i for i in hypotheses if not self._exact or tags[i] in core))
+        return Reply(True, {node: literals[encoding.numbers[node] - 1] > 0 for node in encoding.variables})
+
+    def _quickly(self, clauses: list[list[int]], assumptions: list[int], conflicts: int) -> _Answer:
+        self._solver.append_formula(clauses, no_return=True)
+        self._solver.conf_budget(conflicts)
+        answer = self._solver.solve_limited(assumptions=assumptions)
+        return (None, []) if answer is None else _answer(self._solver, answer)
 
 
 _Answer = tuple[bool | None, Sequence[int]]
@@ -151,8 +156,8 @@ def _answer(solver: Solver, answer: bool) -> _Answer:
     return answer, (solver.get_model() if answer else solver.get_core()) or []
 
 
-def _in_a_child(solver: Solver, assumptions: list[int], seconds: float) -> _Answer:
-    """Ask in a process of its own, which can be ended: CaDiCaL in python-sat cannot be interrupted.
+def _in_a_child(clauses: list[list[int]], assumptions: list[int], seconds: float) -> _Answer:
+    """Ask CaDiCaL in a process of its own, which can be ended: in python-sat it cannot be interrupted.
 
     The limit is one of processor time, so that a busy machine decides the same questions as an idle one.
     """
@@ -162,6 +167,7 @@ def _in_a_child(solver: Solver, assumptions: list[int], seconds: float) -> _Answ
         try:
             limit = math.ceil(seconds)
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            solver = Solver("cadical195", bootstrap_with=clauses)
             with open(write, "wb") as pipe:
                 pickle.dump(_answer(solver, solver.solve(assumptions)), pipe)
         finally:

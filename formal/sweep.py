@@ -26,7 +26,18 @@ from rtl.windows import Attachment
 
 
 def watch_sweep(config: PoolConfig, lookup: Lookup) -> None:
-    """Build the ghosts `channel{g}_swept_{a}`, all 0 while no sweep is busy."""
+    """Build the ghosts `channel{g}_swept_{a}`, all 0 while no sweep is busy, and `sweep_length`.
+
+    The latter is the limit of the window that is swept, as it was when the sweep began: so that what is said of the
+    sweep later needs nothing of windows.
+    """
+    limit, swept = lookup("tenant0_limit"), lookup("sweep_tenant")
+    for tenant in range(1, config.tenants):
+        limit = select(swept == tenant, lookup(f"tenant{tenant}_limit"), limit)
+    was_busy, at_first = Register(1, "sweep_swept_before", reset_value=0), Register(len(limit), "length_swept_before")
+    length = named("sweep_length", select(was_busy, at_first, limit))
+    was_busy.next <<= lookup("sweep_is_busy")
+    at_first.next <<= length
     for channel in range(config.channels):
         count: WireVector = named(f"channel{channel}_swept_0", lookup(f"channel{channel}_sweep_count"))
         for age in range(1, age_of_answer(config) + 1):
@@ -87,13 +98,14 @@ def sweep_progress_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     oldest = age_of_answer(config)
     for tenant in range(config.tenants):
         yield make(config, "a window that is live or dirty is not empty", "window", _not_empty(tenant))
+        yield make(config, "the sweep is as long as its window", "window", _length_is_limit(tenant))
     yield make(config, "the sweep names a tenant", "window", _names_tenant)
     for stage in STAGES:
         yield make(config, f"an ATTACH {stage} brings a window that is not empty", "command", _brings_some(stage))
     for channel in range(config.channels):
         for age in range(oldest + 1):
             group, before = f"channel{channel} sweep {age}", f"channel{channel} sweep {age - 1}"
-            near = frozenset((group, before, f"channel{channel} sweep 0", "window", "command"))
+            near = frozenset((group, before, *(("window", "command") if age <= 1 else ())))
             claims = [
                 ("the timer runs when all has been sent", _all_sent(channel, age)),
                 ("the sweep sends no more than its window has", _no_more(channel, age)),
@@ -139,10 +151,16 @@ def _counted(channel: int, age: int) -> Callable[[Sight], Term]:
     return claim
 
 
-def _limit_here(s: Sight, tenant: int) -> Term:
-    """Beats of the tenant's window on each channel."""
+def _length_is_limit(tenant: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(
+        s.all(s["sweep_is_busy"] == 1, s["sweep_tenant"] == tenant), s["sweep_length"] == s.tenant(tenant, "limit")
+    )
+
+
+def _length_here(s: Sight) -> Term:
+    """Beats on each channel of the window that is swept."""
     sizes = Sizes(s.config)
-    return s.logic.field(s.tenant(tenant, "limit"), sizes.length - 1, sizes.channel)
+    return s.logic.field(s["sweep_length"], sizes.length - 1, sizes.channel)
 
 
 def _all_sent(channel: int, age: int) -> Callable[[Sight], Term]:
@@ -150,28 +168,16 @@ def _all_sent(channel: int, age: int) -> Callable[[Sight], Term]:
 
     def claim(s: Sight) -> Term:
         waits = s.logic.less(age, s["sweep_timer"]) if age == 0 else s.logic.at_most(age, s["sweep_timer"])
-        swept = s[f"channel{channel}_swept_{age}"]
-        complete = s.each(
-            s.implies(s["sweep_tenant"] == tenant, s.logic.at_most(_limit_here(s, tenant), swept))
-            for tenant in range(s.config.tenants)
-        )
+        complete = s.logic.at_most(_length_here(s), s[f"channel{channel}_swept_{age}"])
         return s.implies(waits, s.all(s["sweep_is_busy"] == 1, complete))
 
     return claim
 
 
 def _no_more(channel: int, age: int) -> Callable[[Sight], Term]:
-    def claim(s: Sight) -> Term:
-        swept = s[f"channel{channel}_swept_{age}"]
-        return s.each(
-            s.implies(
-                s.all(s["sweep_is_busy"] == 1, s["sweep_tenant"] == tenant),
-                s.logic.at_most(swept, _limit_here(s, tenant)),
-            )
-            for tenant in range(s.config.tenants)
-        )
-
-    return claim
+    return lambda s: s.implies(
+        s["sweep_is_busy"] == 1, s.logic.at_most(s[f"channel{channel}_swept_{age}"], _length_here(s))
+    )
 
 
 def _inside(channel: int) -> Callable[[Sight], Term]:

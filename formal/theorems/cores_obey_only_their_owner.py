@@ -60,7 +60,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     """
     cores = range(config.cores)
     ports = [f"core{core}_{port}" for core in cores for port in ("instruction", "instruction_address", *_PULSES)]
-    ghosts = [f"core{core}_instruction_mark" for core in cores] + ["sender", "watched_tenant"]
+    ghosts = [f"core{core}_instruction_mark" for core in cores] + ["sender", "watched_tenant", "sweep_length"]
     ghosts += [f"channel{channel}_swept_{age_of_answer(config)}" for channel in range(config.channels)]
     watched = monitored(block, lambda lookup: _monitor(config, lookup))
     system = TransitionSystem(watched, [*ports, *ghosts], _irrelevant(config) if over_approximate else ())

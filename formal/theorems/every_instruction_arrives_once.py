@@ -88,6 +88,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     roots += [
         "waiting",
         "expected_data",
+        "ring_is_expected",
         "expected_beat",
         "watched_base",
         "watched_limit",

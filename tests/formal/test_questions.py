@@ -26,7 +26,7 @@ def _random_graph(generator: random.Random) -> tuple[Gates, list[int], list[int]
 @pytest.mark.parametrize("gives_up", [False, True], ids=["the quick solver", "the thorough solver"])
 def test_answers_are_those_of_all_assignments(gives_up: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if gives_up:
-        monkeypatch.setattr(Question, "_quickly", lambda question, assumptions: (None, []))
+        monkeypatch.setattr(Question, "_quickly", lambda question, clauses, assumptions, conflicts: (None, []))
     generator, answers = random.Random(3), set()
     for turn in range(30):
         graph, variables, literals = _random_graph(generator)
@@ -34,11 +34,13 @@ def test_answers_are_those_of_all_assignments(gives_up: bool, monkeypatch: pytes
             evaluated(graph, dict(zip(variables, values, strict=True)))
             for values in itertools.product([False, True], repeat=5)
         ]
-        goal, *hypotheses = (generator.choice((1, -1)) * generator.choice(literals) for _ in range(4))
-        question = Question(graph, goal, 60, exact=turn % 2 == 0)
-        for count in range(len(hypotheses) + 1):  # hypotheses are added one by one
+        *goals, a, b, c = (generator.choice((1, -1)) * generator.choice(literals) for _ in range(5))
+        hypotheses = [a, b, c]
+        question = Question(graph, 60, exact=turn % 2 == 0)
+        turns = itertools.product(range(len(hypotheses) + 1), goals)
+        for count, goal in turns:  # hypotheses are added one by one, and each time two goals are asked
             given = [goal, *hypotheses[:count]]
-            reply = question.ask(dict(enumerate(hypotheses[:count])))
+            reply = question.ask(goal, dict(enumerate(hypotheses[:count])))
             holds = [all(row[abs(each)] == (each > 0) for each in given) for row in rows]
             assert reply.satisfiable == any(holds)
             answers.add(reply.satisfiable)
@@ -55,9 +57,11 @@ def test_answers_are_those_of_all_assignments(gives_up: bool, monkeypatch: pytes
 def test_a_refutation_names_what_it_used() -> None:
     graph = Gates()
     a, b, c = (graph.variable() for _ in range(3))
-    question = Question(graph, graph.both(a, b), 60, exact=True)
-    assert question.ask({3: c, 5: -b, 8: graph.either(c, b)}).used == {5}
-    assert Question(graph, FALSE, 60, exact=True).ask({}).satisfiable is False
+    question = Question(graph, 60, exact=True)
+    hypotheses = {3: c, 5: -b, 8: graph.either(c, b)}
+    assert question.ask(graph.both(a, b), hypotheses).used == {5}
+    assert question.ask(-c, hypotheses).used == {3}
+    assert question.ask(FALSE, {}).satisfiable is False
 
 
 def test_time_runs_out() -> None:
@@ -67,4 +71,6 @@ def test_time_runs_out() -> None:
     alone = graph.all(
         [-graph.both(a, b) for hole in zip(*pigeons, strict=True) for a, b in itertools.combinations(hole, 2)]
     )
-    assert Question(graph, graph.both(homes, alone), 0.3, exact=False).ask({}).satisfiable is None
+    question = Question(graph, 0.3, exact=False)
+    assert question.ask(graph.both(homes, alone), {}).satisfiable is None
+    assert question.ask(pigeons[0][0], {}).satisfiable is True
