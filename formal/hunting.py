@@ -19,7 +19,7 @@ from formal.logic import SYMBOLIC_LOGIC
 from formal.problem import Inputs, Problem, Stimulus, View
 from formal.recording import Recording
 from formal.refute import Row, Unrolling, explore, first_violation
-from formal.restless_host import restless_host
+from formal.restless_host import endless_barriers, restless_host
 from formal.simulator import Simulator
 from formal.stimulus import host_and_programs
 from formal.theorems import theorem
@@ -27,6 +27,7 @@ from formal.trace import Trace
 from formal.transition import State, TransitionSystem
 from formal.two_hosts import equal_hosts, observed_inputs, two_hosts
 from isa.configuration import PoolConfig
+from rtl.tenants import BARRIER_BITS
 
 _AFTERWARDS = 400
 """Cycles of a recorded run that are looked at behind the first in which the mutant shows something else."""
@@ -73,11 +74,17 @@ def explored(config: PoolConfig, problem: Problem, seed: int) -> Trace | None:
 def _hosts(config: PoolConfig, problem: Problem) -> list[Stimulus]:
     assert problem.stimulus is not None, "every theorem has one"
     system = problem.system
-    restless = restless_host(config, system)
     if problem.copies == 1:
-        return [problem.stimulus, restless, host_and_programs(config, system)]
-    hosts = [problem.stimulus, equal_hosts(config, system, restless)]
-    return hosts if set(HOST_INPUTS) <= problem.shared else [*hosts, two_hosts(config, system, restless)]
+        return [problem.stimulus, restless_host(config, system), host_and_programs(config, system)]
+    hosts = [problem.stimulus, equal_hosts(config, system, restless_host)]
+    return hosts if set(HOST_INPUTS) <= problem.shared else [*hosts, two_hosts(config, system, restless_host)]
+
+
+def endured(config: PoolConfig, problem: Problem) -> Trace | None:
+    """A violation in a run as long as the largest number of barriers that is counted, of a theorem about one run."""
+    host = endless_barriers(config, problem.system)
+    cycles = config.scrub_cycles + 20 * config.channel_latency + (1 << BARRIER_BITS)
+    return explore(replace(problem, stimulus=host), 1, cycles, keep_samples=False).violation
 
 
 # ---- the recorded run

@@ -8,7 +8,7 @@ everything is still proved is one that no theorem notices. Where a proof fails, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyrtl
 
 from formal.engine import Engine, Query, UndecidedError
 from formal.host_automaton import AutomatonError
-from formal.hunting import Effort, explored, replayed, runnable, searched
+from formal.hunting import Effort, endured, explored, replayed, runnable, searched
 from formal.induction import property_queries
 from formal.influence import influenced
 from formal.logic import INTEGER_LOGIC
@@ -65,42 +65,55 @@ def judged(
         ReplayError: when `pyrtl.Simulation` does not show what a search found.
     """
     limits = effort or Effort()
-    guesses = {name: runnable(config, block, name) for name in _likely(influenced(block, wire)[1])}
-    for seed in (1, 2):
-        for name, problem in guesses.items():
-            trace = explored(config, problem, seed)
+    problems: dict[str, Problem] = {}
+
+    def first_try(name: str) -> Trace | None:
+        problems[name] = runnable(config, block, name)
+        return explored(config, problems[name], 1)
+
+    likely = _likely(influenced(block, wire)[1])
+    for name in likely:
+        trace = first_try(name)
+        if trace is not None:
+            return _killed(name, problems[name], trace)
+    doubtful = []
+    for name in NAMES:
+        if not still_proved(config, block, wire, name, _QUERY_SECONDS):
+            doubtful.append(name)
+            trace = first_try(name) if name not in likely else None
             if trace is not None:
-                return _killed(name, problem, trace)
-    doubtful = [name for name in NAMES if not still_proved(config, block, wire, name, _QUERY_SECONDS)]
+                return _killed(name, problems[name], trace)
     difference = first_difference(block, recording)
     shown = "" if difference is None else f"{difference[1]} in cycle {difference[0]}"
     if not doubtful:
         return Judgement("BLIND", shown=shown)
-    for name, problem, trace in _hunted(config, original, block, doubtful, recording, difference, limits):
+    cheap_first = sorted(doubtful, key=lambda name: problems[name].copies)
+    for name, trace in _hunted(
+        config, original, {name: problems[name] for name in cheap_first}, recording, difference, limits
+    ):
         if trace is not None:
-            return _killed(name, problem, trace)
+            return _killed(name, problems[name], trace)
     return Judgement("OPEN", ", ".join(doubtful), shown=shown)
 
 
 def _hunted(
     config: PoolConfig,
     original: pyrtl.Block,
-    block: pyrtl.Block,
-    names: Sequence[str],
+    problems: Mapping[str, Problem],
     recording: Recording,
     difference: tuple[int, str] | None,
     limits: Effort,
-) -> Iterator[tuple[str, Problem, Trace | None]]:
-    """Searches for a violation of each theorem whose proof fails, the cheap ones first."""
-    problems = {name: runnable(config, block, name) for name in names}
+) -> Iterator[tuple[str, Trace | None]]:
+    """Further searches for a violation of each theorem whose proof fails."""
     if difference is not None:
         for name, problem in problems.items():
-            yield name, problem, replayed(config, problem, recording, difference[0])
-    for seed in range(1, limits.runs + 1):
+            yield name, replayed(config, problem, recording, difference[0])
+    for seed in range(2, limits.runs + 1):
         for name, problem in problems.items():
-            yield name, problem, explored(config, problem, seed)
-        for name, problem in problems.items():
-            yield name, problem, searched(config, problem, runnable(config, original, name), seed, limits)
+            yield name, explored(config, problem, seed)
+            yield name, searched(config, problem, runnable(config, original, name), seed, limits)
+    if "barrier" in problems:
+        yield "barrier", endured(config, problems["barrier"])
 
 
 def _killed(name: str, problem: Problem, trace: Trace) -> Judgement:

@@ -13,13 +13,23 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 
-from formal.busy_host import busy_host, idle_port, is_busy
+from formal.busy_host import busy_host, idle_port, is_busy, next_write, wishes
 from formal.problem import Inputs, Stimulus
 from formal.shell import age_of_answer, register_in_flight
 from formal.transition import State, TransitionSystem
 from isa.configuration import PoolConfig
 from isa.encoding import encode
-from isa.instructions import INSTRUCTIONS, VIRTUAL_CORE_BITS, WORD_BITS, Call, CoreInstruction, End, Instruction, Return
+from isa.instructions import (
+    INSTRUCTIONS,
+    VIRTUAL_CORE_BITS,
+    WORD_BITS,
+    Call,
+    ConfigLoad,
+    CoreInstruction,
+    End,
+    Instruction,
+    Return,
+)
 from isa.registers import Command, CoreState, Register
 from rtl.channels import Kind
 
@@ -133,3 +143,27 @@ def _word(config: PoolConfig, state: State, tenant: int, generator: random.Rando
             return encode(instruction) ^ noise
     fields = generator.getrandbits(kind.used_bits()) & ~((1 << _CORE_FIELD + VIRTUAL_CORE_BITS) - 1)
     return (fields | virtual << _CORE_FIELD | kind.opcode) ^ noise
+
+
+def endless_barriers(config: PoolConfig, system: TransitionSystem) -> Stimulus:
+    """Each tenant gets a core and starts; its queues fill up, and its core arrives at a barrier in every cycle.
+
+    So a counter of barriers comes to its last value as soon as it can.
+    """
+    setting_up = (Command.ATTACH, Command.GRANT, Command.START)
+
+    def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
+        state = states[0]
+        inputs = dict.fromkeys(system.inputs, 0)
+        if not is_busy(state):
+            for wish in wishes(config, state, generator, range(config.tenants)):
+                if wish[0] in setting_up:
+                    inputs |= next_write(state, wish)
+                    break
+        inputs |= {f"core{core}_sync_local_i": 1 for core in range(config.cores)}
+        word = encode(ConfigLoad(core=0))
+        beat = sum(word << WORD_BITS * place for place in range(config.words_per_beat))
+        inputs |= {f"channel{channel}_response": beat for channel in range(config.channels)}
+        return (inputs,)
+
+    return draw

@@ -7,7 +7,7 @@ then the command in the same cycle. Otherwise each host serves the other tenants
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from formal.busy_host import Wish, busy_host, idle_port, is_busy, next_write, wishes
 from formal.host_automaton import HOST_INPUTS
@@ -20,34 +20,38 @@ from isa.registers import Command, CoreState, Register
 from rtl.core_ports import core_ports
 from rtl.windows import Attachment
 
+Host = Callable[[PoolConfig, TransitionSystem], Stimulus]
 _IDLE = (0.5, 0.97)
 """How often the host of a run does nothing where it could serve another tenant."""
 _AT_RANDOM = 0.02
 
 
-def equal_hosts(config: PoolConfig, system: TransitionSystem, single: Stimulus) -> Stimulus:
+def equal_hosts(config: PoolConfig, system: TransitionSystem, host: Host = busy_host) -> Stimulus:
     """Two independent draws of a stimulus for one run, made equal where the host, or tenant A, is the source."""
+    singles = [host(config, system) for _ in range(2)]
 
     def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
-        left, right = (single(generator, [state], symbols)[0] for state in states)
+        left, right = (single(generator, [state], symbols)[0] for single, state in zip(singles, states, strict=True))
         names = {*HOST_INPUTS, *observed_inputs(config, states[0], symbols["A"])} & set(left)
         return left, {**right, **{name: left[name] for name in names}}
 
     return draw
 
 
-def two_hosts(config: PoolConfig, system: TransitionSystem, single: Stimulus | None = None) -> Stimulus:
+def two_hosts(config: PoolConfig, system: TransitionSystem, host: Host = busy_host) -> Stimulus:
     """A stimulus for two runs of any system made from the shell of `config`, with the tenant in the symbol A.
 
-    `single`, for one run, draws what the hosts don't decide: by default as around a busy one. A plan for A is kept
-    until it has been carried out, or cannot be any more; after reset nothing can.
+    What the hosts don't decide is drawn as around `host`; of one that is not busy, half of the orders are taken, too,
+    unless they are about A. A plan for A is kept until it has been carried out, or cannot be any more; after reset
+    nothing can.
     """
-    single = single or busy_host(config, system)
+    singles = [host(config, system) for _ in range(2)]
+    idle_rates, at_random = (_IDLE, _AT_RANDOM) if host is busy_host else ((0.0, 0.0), 0.5)
     plan: list[Wish] = []
 
     def draw(generator: random.Random, states: Sequence[State], symbols: Mapping[str, int]) -> tuple[Inputs, ...]:
         observer = symbols["A"]
-        drawn = [single(generator, [state], symbols)[0] for state in states]
+        drawn = [single(generator, [state], symbols)[0] for single, state in zip(singles, states, strict=True)]
         if plan and not all(_is_acceptable(config, state, plan[0]) for state in states):
             plan.clear()
         if not plan:
@@ -61,8 +65,8 @@ def two_hosts(config: PoolConfig, system: TransitionSystem, single: Stimulus | N
                 plan.clear()
         else:
             ports = [
-                _for_others(config, state, given, observer, idle, generator)
-                for state, given, idle in zip(states, drawn, _IDLE, strict=True)
+                _for_others(config, state, given, observer, (idle, at_random), generator)
+                for state, given, idle in zip(states, drawn, idle_rates, strict=True)
             ]
         inputs = [{name: {**given, **port}[name] for name in given} for given, port in zip(drawn, ports, strict=True)]
         return inputs[0], {
@@ -101,13 +105,19 @@ def _is_order(write: Inputs) -> bool:
 
 
 def _for_others(
-    config: PoolConfig, state: State, drawn: Inputs, observer: int, idle: float, generator: random.Random
+    config: PoolConfig,
+    state: State,
+    drawn: Inputs,
+    observer: int,
+    rates: tuple[float, float],
+    generator: random.Random,
 ) -> Inputs:
-    """One host serves the other tenants, or does what comes, but nothing to A."""
+    """One host serves the other tenants, or does what comes, but nothing to A; `rates` of nothing, of what comes."""
+    idle, at_random = rates
     if is_busy(state) or generator.random() < idle:
         return idle_port(generator)
     others = [tenant for tenant in range(config.tenants) if tenant != observer]
-    if generator.random() < _AT_RANDOM:
+    if generator.random() < at_random:
         write = {name: drawn[name] for name in ("control_write", "control_address", "control_write_data")}
     else:
         wanted = next(wishes(config, state, generator, others), None)

@@ -26,7 +26,6 @@ import pyrtl
 
 from formal.accesses import by_age, stage_is_owners
 from formal.algebra import Term
-from formal.busy_host import busy_host
 from formal.host_automaton import HOST_INPUTS
 from formal.lemmas import command_lemmas, flight_lemmas, make, window_lemmas
 from formal.monitor import monitored
@@ -82,7 +81,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         ],
         copies=2,
         symbols={"A": Sizes(config).tenant},
-        stimulus=equal_hosts(config, system, busy_host(config, system)),
+        stimulus=equal_hosts(config, system),
         free_memories={f"channel{channel}_prefetch" for channel in range(config.channels)},
         shared=shared,
     )
