@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pyrtl
 import z3
 
+from formal.eventful_host import eventful_host
 from formal.host_automaton import HOST_INPUTS
 from formal.logic import SYMBOLIC_LOGIC
 from formal.problem import Inputs, Problem, Stimulus, View
@@ -21,7 +22,6 @@ from formal.recording import Recording
 from formal.refute import Row, Unrolling, explore, first_violation
 from formal.restless_host import endless_barriers, restless_host
 from formal.simulator import Simulator
-from formal.stimulus import host_and_programs
 from formal.theorems import theorem
 from formal.trace import Trace
 from formal.transition import State, TransitionSystem
@@ -61,9 +61,12 @@ def runnable(config: PoolConfig, block: pyrtl.Block, name: str) -> Problem:
 # ---- random runs
 
 
-def explored(config: PoolConfig, problem: Problem, seed: int) -> Trace | None:
-    """A violation in a random run with each host that suits the theorem; a restless one is given twice the time."""
-    for host in _hosts(config, problem):
+def explored(config: PoolConfig, problem: Problem, seed: int, hosts: int | None = None) -> Trace | None:
+    """A violation in a random run with each host that suits the theorem, or the first `hosts` of them.
+
+    The first one is the theorem's own; others run for longer.
+    """
+    for host in _hosts(config, problem)[:hosts]:
         cycles = (1 if host is problem.stimulus else 2) * config.scrub_cycles + 20 * config.channel_latency
         found = explore(replace(problem, stimulus=host), 1, cycles, seed, keep_samples=False).violation
         if found is not None:
@@ -75,7 +78,7 @@ def _hosts(config: PoolConfig, problem: Problem) -> list[Stimulus]:
     assert problem.stimulus is not None, "every theorem has one"
     system = problem.system
     if problem.copies == 1:
-        return [problem.stimulus, restless_host(config, system), host_and_programs(config, system)]
+        return [problem.stimulus, restless_host(config, system), eventful_host(config, system)]
     hosts = [problem.stimulus, equal_hosts(config, system, restless_host)]
     return hosts if set(HOST_INPUTS) <= problem.shared else [*hosts, two_hosts(config, system, restless_host)]
 

@@ -28,6 +28,9 @@ from formal.trace import Trace, replay
 from isa.configuration import PoolConfig
 
 _QUERY_SECONDS = 3.0
+_OF_TWO_RUNS = ("non-interference", "independence")
+"""What takes longest to prove and to hunt."""
+_COUNTS_BARRIERS = ("barrier", "progress")
 _EXACT = {
     "independence": CONTROL_PLANE.pattern,
     "answers": r"channel\d+_(stage|request|flight).*|core\d+_(request|response|write)_.*|host_.*",
@@ -67,20 +70,20 @@ def judged(
     limits = effort or Effort()
     problems: dict[str, Problem] = {}
 
-    def first_try(name: str) -> Trace | None:
+    def first_try(name: str, hosts: int | None = None) -> Trace | None:
         problems[name] = runnable(config, block, name)
-        return explored(config, problems[name], 1)
+        return explored(config, problems[name], 1, hosts)
 
     likely = _likely(influenced(block, wire)[1])
     for name in likely:
-        trace = first_try(name)
+        trace = first_try(name, 1 if name in _OF_TWO_RUNS else None)
         if trace is not None:
             return _killed(name, problems[name], trace)
     doubtful = []
-    for name in NAMES:
+    for name in sorted(NAMES, key=_OF_TWO_RUNS.__contains__):
         if not still_proved(config, block, wire, name, _QUERY_SECONDS):
             doubtful.append(name)
-            trace = first_try(name) if name not in likely else None
+            trace = first_try(name) if name not in likely or name in _OF_TWO_RUNS else None
             if trace is not None:
                 return _killed(name, problems[name], trace)
     difference = first_difference(block, recording)
@@ -112,8 +115,9 @@ def _hunted(
         for name, problem in problems.items():
             yield name, explored(config, problem, seed)
             yield name, searched(config, problem, runnable(config, original, name), seed, limits)
-    if "barrier" in problems:
-        yield "barrier", endured(config, problems["barrier"])
+    for name in problems:
+        if name in _COUNTS_BARRIERS:
+            yield name, endured(config, problems[name])
 
 
 def _killed(name: str, problem: Problem, trace: Trace) -> Judgement:
