@@ -78,19 +78,25 @@ def is_equivalent(config: PoolConfig, original: pyrtl.Block, changed: pyrtl.Bloc
     the same in each of those, under all inputs, to outputs, registers and memories, never leaves them, and does the
     same for ever. So does one that does something else to a register, of which one cycle later nothing is left.
     """
-    block = monitored(original, lambda lookup: _compare(lookup, changed, wire))
-    system = TransitionSystem(block)
-    known = invariants(config)
-    same = Claim("the mutant does the same", lambda logic, view: view["mutant_differs"] == 0)
-    problem = Problem("equivalence", system, [same], known)
-    try:
-        if Engine(problem, known, seconds, exact_cores=False).decide(Query("", [0]), [same]) is None:
-            return True
-    except UndecidedError:
-        return False
+    same = does_the_same(original, changed, wire, invariants(config), seconds)
+    if same is None or same:
+        return bool(same)
     lemmas = (command_lemmas, core_lemmas, window_lemmas, flight_lemmas, fetch_stage_lemmas, access_lemmas)
     few = [each for lemma in (*lemmas, window_pair_lemmas) for each in lemma(config)]
     return _is_forgotten(TransitionSystem(original), TransitionSystem(changed), few)
+
+
+def does_the_same(
+    original: pyrtl.Block, changed: pyrtl.Block, wire: str, known: Sequence[Candidate], seconds: float
+) -> bool | None:
+    """Whether outputs, registers and memories are the same functions, where `known` holds; None: undecided."""
+    block = monitored(original, lambda lookup: _compare(lookup, changed, wire))
+    same = Claim("the mutant does the same", lambda logic, view: view["mutant_differs"] == 0)
+    problem = Problem("equivalence", TransitionSystem(block), [same], known)
+    try:
+        return Engine(problem, known, seconds, exact_cores=False).decide(Query("", [0]), [same]) is None
+    except UndecidedError:
+        return None
 
 
 @cache

@@ -16,7 +16,7 @@ import json
 import multiprocessing
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,10 +85,11 @@ class Drawn:
     patch: Patch
 
 
-def draw(block: pyrtl.Block, seed: int) -> Drawn:
-    """A bug; every net that can be changed is as likely as any other."""
+def draw(block: pyrtl.Block, seed: int, among: Collection[str] | None = None) -> Drawn:
+    """A bug; every net that can be changed, or those of them that are named as text, is as likely as any other."""
     generator = random.Random(f"mutant {seed}")
-    candidates = sorted((net for net in block.logic if net.op in _CHANGES), key=_creation)
+    nets = [net for net in block.logic if net.op in _CHANGES and (among is None or str(net) in among)]
+    candidates = sorted(nets, key=_creation)
     chosen = generator.choice(candidates)
     changes = list(_CHANGES[chosen.op])
     if "off by one" in changes and not any(isinstance(a, pyrtl.Const) for a in chosen.args):
@@ -159,10 +160,13 @@ def judged_so_far(path: Path) -> dict[int, Judged]:
     return found
 
 
+Judge = Callable[[PoolConfig, int, Recording], Judged]
+
+
 def sample(
-    config: PoolConfig, seeds: Sequence[int], recording: Recording, path: Path | None = None
+    config: PoolConfig, seeds: Sequence[int], recording: Recording, path: Path | None = None, by: Judge = judge
 ) -> Iterator[Judged]:
-    """Judge mutants on all processors, as they come.
+    """Judge mutants on all processors, as they come; `by` draws one from its seed and judges it.
 
     With `path`, those in that file already are taken from there, and what is judged is appended, one object a line.
     """
@@ -174,7 +178,7 @@ def sample(
     if not missing:
         return
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processors(), len(missing)), spawning, _prepare, (config, recording)) as executor:
+    with ProcessPoolExecutor(min(processors(), len(missing)), spawning, _prepare, (config, recording, by)) as executor:
         futures = [executor.submit(_judge, seed) for seed in missing]
         try:
             for future in as_completed(futures):
@@ -187,14 +191,14 @@ def sample(
                 future.cancel()
 
 
-_prepared: list[tuple[PoolConfig, Recording]] = []
+_prepared: list[tuple[PoolConfig, Recording, Judge]] = []
 """In a worker: what all mutants have in common."""
 
 
-def _prepare(config: PoolConfig, recording: Recording) -> None:
-    _prepared[:] = [(config, recording)]
+def _prepare(config: PoolConfig, recording: Recording, by: Judge) -> None:
+    _prepared[:] = [(config, recording, by)]
 
 
 def _judge(seed: int) -> Judged:
-    ((config, recording),) = _prepared
-    return judge(config, seed, recording)
+    ((config, recording, by),) = _prepared
+    return by(config, seed, recording)

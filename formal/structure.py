@@ -33,10 +33,10 @@ from rtl.core import core
 from rtl.core_ports import core_ports
 
 
-def core_block(config: PoolConfig) -> pyrtl.Block:
-    """The netlist of one real core, with Inputs and Outputs named like its ports."""
+def core_block(config: PoolConfig, block: pyrtl.Block | None = None) -> pyrtl.Block:
+    """The netlist of one real core, with Inputs and Outputs named like its ports; built in `block`, if one is given."""
     previous = pyrtl.working_block()
-    block = pyrtl.Block()
+    block = pyrtl.Block() if block is None else block
     pyrtl.set_working_block(block)
     try:
         outputs = core(config, {port: pyrtl.Input(bits, port) for port, bits in core_ports(config).inputs.items()})

@@ -130,7 +130,7 @@ class RecordingBlock(pyrtl.Block):  # type: ignore[misc]  # PyRTL has no types
     The nets of a memory are all where the first one is.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str = "top") -> None:  # PyRTL makes copies without an argument
         super().__init__()
         self.top = Part(name, name, "", "", "")
         self.current = self.top

@@ -1,4 +1,4 @@
-"""`tenure prove --mutants` and `--bug all`: bugs of the shell, and who notices them."""
+"""`tenure prove --mutants` and `--bug all`: bugs of the shell or of a core's control, and who notices them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ BUG_SECONDS = 60
 """Processor time in which each seeded bug has to be refuted."""
 
 
-def judge_mutants(count: int, seed: int, output: Path | None, as_json: bool) -> int:
-    """Judge mutants `seed` to `seed + count - 1` of pool `tiny`; exit code 1 when one survives all."""
-    from formal.random_mutants import sample
+PARTS = ("shell", "core")
+"""Parts of a pool that can be broken at random: the shell, and the control of a core."""
+
+
+def judge_mutants(count: int, seed: int, part: str, output: Path | None, as_json: bool) -> int:
+    """Judge mutants `seed` to `seed + count - 1` of a part of pool `tiny`; exit code 1 when one survives all."""
+    from formal.core_mutants import judge_core
+    from formal.random_mutants import judge, sample
     from scripts.functional_suite import POOL, record
 
     if count < 1:
@@ -30,18 +35,20 @@ def judge_mutants(count: int, seed: int, output: Path | None, as_json: bool) -> 
         recording, _ = record()
     judged: list[Judged] = []
     with fraction_progress(f"{count} mutants of pool {POOL.name}") as progress:
-        for each in sample(POOL, range(seed, seed + count), recording, output):
+        for each in sample(
+            POOL, range(seed, seed + count), recording, output, judge if part == "shell" else judge_core
+        ):
             judged.append(each)
             progress(len(judged) / count, f"{each.seed} {each.verdict}")
     judged.sort(key=lambda each: each.seed)
     summary = summarised(judged)
     if as_json:
-        print_json({"pool": POOL.name, **summary, "mutants": [asdict(each) for each in judged]})
+        print_json({"pool": POOL.name, "of": part, **summary, "mutants": [asdict(each) for each in judged]})
     else:
         rest = [each for each in judged if each.verdict in ("BLIND", "OPEN")]
         columns = ("seed", "verdict", "felt", "theorems", "shown by the functional test", "change")
         rows = [[str(each.seed), each.verdict, each.felt, each.theorem, each.shown, each.change] for each in rest]
-        print_table(f"pool {POOL.name}: mutants that no theorem killed", columns, rows)
+        print_table(f"pool {POOL.name}: mutants of the {part} that no theorem killed", columns, rows)
         for name, value in summary.items():
             messages.print(f"{name.replace('_', ' ')}: {value}", markup=False)
     for each in judged:

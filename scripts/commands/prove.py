@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from isa.configuration import PoolConfig
-from scripts.commands.mutants import judge_mutants, refute_bugs
+from scripts.commands.mutants import PARTS, judge_mutants, refute_bugs
 from scripts.commands.reporting import (
     InputError,
     fraction_progress,
@@ -64,6 +64,14 @@ if TYPE_CHECKING:
     type=int,
     help="Break a copy of pool `tiny` in N random places, one at a time: do theorems or the functional test notice?",
 )
+@click.option(
+    "--of",
+    "part",
+    type=click.Choice(PARTS),
+    default=PARTS[0],
+    show_default=True,
+    help="With --mutants: what is broken, the shell or the control of a core.",
+)
 @click.option("--seed", metavar="S", type=int, default=1, help="With --mutants: the first one.  [default: 1]")
 @click.option(
     "--output",
@@ -82,6 +90,7 @@ def prove(
     packages: tuple[Path, ...],
     certify: Path | None,
     mutants: int | None,
+    part: str,
     seed: int,
     output: Path | None,
     pool: PoolConfig,
@@ -103,10 +112,10 @@ def prove(
         raise InputError(f"--pool: {owner} a pool of its own")
     if mutants is not None:
         if theorems or packages or explain or vcd or bug is not None or certify is not None:
-            raise InputError("--mutants goes with --seed, --output and --json alone")
-        return judge_mutants(mutants, seed, output, as_json)
-    if output is not None:
-        raise InputError("--output goes with --mutants")
+            raise InputError("--mutants goes with --of, --seed, --output and --json alone")
+        return judge_mutants(mutants, seed, part, output, as_json)
+    if output is not None or part != PARTS[0]:
+        raise InputError(f"{'--output' if output is not None else '--of'} goes with --mutants")
     if certify is not None and (packages or explain or vcd is not None):
         raise InputError("--certify goes with theorems alone: it explains nothing, and what it finds is no run")
     if bug is not None:

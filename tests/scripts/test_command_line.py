@@ -306,7 +306,7 @@ def test_mutants_are_judged_by_theorems_and_functional_test_and_kept_in_a_file(
 
 
 def test_what_mutants_cannot_heed_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "goes with --seed" in refused(capsys, "prove", "ownership", "--mutants", "1")
+    assert "goes with --of" in refused(capsys, "prove", "ownership", "--mutants", "1")
     assert "--pool" in refused(capsys, "prove", "--mutants", "1", "--pool", "small")
     assert "1 or more" in refused(capsys, "prove", "--mutants", "0")
     assert "goes with --mutants" in refused(capsys, "prove", "--output", tmp_path / "verdicts", "L0")
