@@ -221,6 +221,7 @@ def _properties(config: PoolConfig) -> Iterator[Claim]:
     for channel in range(config.channels):
         name = f"channel{channel} is asked for the watched tenant's beats"
         yield claim(name, f"channel{channel}", reads_at_outputs(channel))
+    yield claim("stage 1 reads what the memory answered", "dispatch", _reads_the_answer)
     yield claim("what the watched tenant asked for arrives in time", "arrival", arrives_in_time)
     yield claim("stage 1 acts within M cycles", "waiting", lambda s: s.logic.at_most(s["waiting"], s.config.cores))
 
@@ -274,6 +275,19 @@ def _has_credit(s: Sight, core: int) -> Term:
 
 def _takes_with_credit(core: int) -> Callable[[Sight], Term]:
     return lambda s: s.implies(_sends(s, core), _has_credit(s, core))
+
+
+def _reads_the_answer(s: Sight) -> Term:
+    """Whatever becomes of the word in stage 1, be it an instruction for a core or not."""
+    beat = beat_of(s, s["dispatch_address"])
+    watched = s.all(
+        s["dispatch_valid"] == 1,
+        s["dispatch_is_outside"] == 0,
+        s.logic.equal(s["dispatch_tenant"], s["watched_tenant"]),
+        s.logic.equal(s.low(beat, (s.config.fetch_beats - 1).bit_length()), s["watched_entry"]),
+    )
+    word = _word_of(s, _beat_in_stage(s))
+    return s.implies(watched, s.all(s["expected_beat"] == beat, word == _word_of(s, s["expected_data"])))
 
 
 def _takes_when_credit(core: int) -> Callable[[Sight], Term]:

@@ -90,6 +90,7 @@ def summarised(judged: Sequence[Judged]) -> dict[str, Any]:
         "score": _killed_of(different),
         "score_of_felt": _killed_of(felt),
         "survivors": [each.seed for each in judged if each.survives],
+        "open_and_unseen": [each.seed for each in judged if each.verdict == "OPEN" and each.felt and not each.shown],
         "unseen_by_host": [
             each.seed for each in judged if each.verdict == "BLIND" and not each.felt and not each.shown
         ],
