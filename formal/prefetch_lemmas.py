@@ -82,8 +82,7 @@ def prefetch_lemmas(config: PoolConfig) -> Iterator[Candidate]:
         *near, "stopped", "age 2", f"age {oldest + 1}", *arrival, *tenants,
     )  # fmt: skip
     for entry in range(config.fetch_beats):
-        for tenant in range(config.tenants):
-            yield make("the ring holds what was answered", f"words {entry}", _ring_holds(config, tenant, entry))
+        yield make("the ring holds what was answered", f"words {entry}", _ring_holds(config, entry))
         yield make(
             "stage 1 holds what was answered", f"dispatch {entry}", _expected_at_dispatch(entry),
             *near, "entry", f"words {entry}",
@@ -332,12 +331,16 @@ def _ring_is_expected(s: Sight) -> Term:
     return s.implies(has_arrived, s.all(s["ring_is_expected"] == 1, s["expected_beat"] == beat))
 
 
-def _ring_holds(config: PoolConfig, tenant: int, entry: int) -> _Claim:
-    channel, place = entry % config.channels, prefetch_entries(config) * tenant + entry // config.channels
+def _ring_holds(config: PoolConfig, entry: int) -> _Claim:
+    entries, channel = prefetch_entries(config), entry % config.channels
 
     def claim(s: Sight) -> Term:
-        here = s.all(s["watched_tenant"] == tenant, s["watched_entry"] == entry, s["ring_is_expected"] == 1)
-        return s.implies(here, s[f"channel{channel}_prefetch"][place] == s["expected_data"])
+        bank, place = s[f"channel{channel}_prefetch"], entry // config.channels
+        held = bank[place]
+        for tenant in range(1, config.tenants):
+            held = s.logic.choose(s["watched_tenant"] == tenant, bank[entries * tenant + place], held)
+        here = s.all(s["watched_entry"] == entry, s["ring_is_expected"] == 1)
+        return s.implies(here, held == s["expected_data"])
 
     return claim
 

@@ -53,10 +53,11 @@ What lies outside, and has to be trusted or tested:
 - **The memory behind the channels**: refresh, row conflicts, what it held before a window was first attached.
 - **Clock, power, temperature**, and everything else that no netlist shows.
 - **The host's own choices**: when it pauses, places, polls.
-- **The tools**: PyRTL's netlist, Z3, Glucose, CaDiCaL, and the translators to their languages (co-simulated against
-  PyRTL's simulator in `tests/formal`); of the theorems about the shell a second engine that shares no translator checks
-  the invariants (`tenure prove --certify`), with an older release of CaDiCaL. Theorems that rest on another one's
-  invariants have them in their certificates, too.
+- **The tools**: PyRTL's netlist, Z3, Glucose, CaDiCaL, the translators to their languages (co-simulated against
+  PyRTL's simulator in `tests/formal`), and what is concluded from one bit of a word about the others
+  (`formal/renaming.py`), which the second engine does not do; of the theorems about the shell a second engine that
+  shares no translator checks the invariants (`tenure prove --certify`), with an older release of CaDiCaL. Theorems that
+  rest on another one's invariants have them in their certificates, too.
 """
 
 

@@ -47,7 +47,7 @@ from formal.relations import (
     relate,
 )
 from formal.shell import Sight, age_of_answer
-from formal.sweep import is_attached, watch_sweep
+from formal.sweep import is_attached
 from formal.theorems import neighbours_cannot_be_observed as with_equal_commands
 from formal.theorems import nothing_is_inherited
 from formal.transition import TransitionSystem
@@ -76,7 +76,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     """The theorem about `block`, which is the shell of `config` or a mutant of it; nothing is over-approximated."""
 
     def watch(lookup: Lookup) -> None:
-        watch_sweep(config, lookup)
+        nothing_is_inherited.watch(config, lookup)
         watch_host(config, lookup)
 
     system = TransitionSystem(monitored(block, watch))

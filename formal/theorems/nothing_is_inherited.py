@@ -18,14 +18,16 @@ of the prefetch memory after reset. Unbounded in time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pyrtl
+from pyrtl import Const, Register, WireVector
 
 from formal.accesses import by_age
 from formal.algebra import Term
 from formal.busy_host import busy_host
 from formal.lemmas import command_lemmas, core_lemmas, flight_in_use, flight_lemmas, make, window_lemmas
-from formal.monitor import monitored
+from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.relations import context_registers, shell_to_core
 from formal.shell import CORE_KINDS, Sight, age_of_answer, seen
@@ -42,7 +44,7 @@ ASSUMPTIONS: tuple[str, ...] = ()
 
 def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = True) -> Problem:
     """The theorem about `block`, which is the shell of `config` or a mutant of it; nothing is over-approximated."""
-    system = TransitionSystem(monitored(block, lambda lookup: watch_sweep(config, lookup)))
+    system = TransitionSystem(monitored(block, lambda lookup: watch(config, lookup)))
     return Problem(
         name="nothing_is_inherited",
         system=system,
@@ -55,6 +57,21 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         stimulus=busy_host(config, system),
         free_memories={f"channel{channel}_prefetch" for channel in range(config.channels)},
     )
+
+
+def watch(config: PoolConfig, lookup: Lookup) -> None:
+    """Build the ghosts of `watch_sweep` and `core{c}_was_active`: while c was not FREE, its owner has been ACTIVE.
+
+    An ACTIVE tenant stays so while it has cores. So nothing need be said of tenants for each age of what is in flight.
+    """
+    watch_sweep(config, lookup)
+    for core in range(config.cores):
+        idle: WireVector = Const(0, 1)
+        for tenant in range(config.tenants):
+            is_owner = lookup(f"core{core}_owner") == tenant
+            idle = idle | (is_owner & (lookup(f"tenant{tenant}_attachment") != int(Attachment.ACTIVE)))
+        was_active = Register(1, f"core{core}_was_active", reset_value=0)
+        was_active.next <<= (lookup(f"core{core}_state") != int(CoreState.FREE)) & (was_active | ~idle)
 
 
 # ---- claims
@@ -87,7 +104,8 @@ def _properties(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]
         for age in range(1, age_of_answer(config) + 1):
             group = f"channel{channel} age {age}"
             yield claim(f"what {group} carries is for a core in use", group, flight_in_use(channel, age))
-            yield claim(f"what {group} carries is for an ACTIVE tenant", group, _for_active(channel, age))
+            name = f"what {group} carries is for an ACTIVE tenant"
+            yield replace(claim(name, group, _for_active(channel, age)), near=frozenset((group, "active")))
 
 
 def _is(s: Sight, core: int, state: CoreState) -> Term:
@@ -222,7 +240,7 @@ def _attached(s: Sight) -> Term:
 
 
 def invariants(config: PoolConfig, system: TransitionSystem) -> Iterator[Candidate]:
-    """The whole invariant; the system needs the ghosts of `watch_sweep`."""
+    """The whole invariant; the system needs the ghosts of `watch`."""
     yield from command_lemmas(config)
     yield from window_lemmas(config)
     yield from core_lemmas(config)
@@ -238,10 +256,36 @@ def invariants(config: PoolConfig, system: TransitionSystem) -> Iterator[Candida
             schema = f"{name.removeprefix(f'tenant{tenant}_')} is 0 unless ACTIVE"
             yield make(config, schema, f"tenant{tenant}", _register_is_zero(tenant, name))
         yield make(config, "a DETACHED tenant has no window", "window", _no_window(tenant))
+    for core in range(config.cores):
+        for tenant in range(config.tenants):
+            claim = make(config, "an owner that was ACTIVE still is", "active", _stays_active(core, tenant))
+            ages = (f"channel{channel} age 1" for channel in range(config.channels))
+            yield replace(claim, near=frozenset(("active", "window", "command", *ages)))
     for channel in range(config.channels):
-        for age in range(1, age_of_answer(config) + 1):
-            group = f"channel{channel} age {age}"
-            yield make(config, "what is in flight is for an ACTIVE tenant", group, _for_active(channel, age))
+        schema, group = "what is in flight is for an ACTIVE tenant", f"channel{channel} age 1"
+        yield make(config, schema, group, _for_active(channel, 1))
+        for age in range(2, age_of_answer(config) + 1):
+            schema, group = "what is in flight is for a core whose owner was ACTIVE", f"channel{channel} age {age}"
+            near = frozenset((group, f"channel{channel} age {age - 1}"))
+            yield replace(make(config, schema, group, _for_once_active(channel, age)), near=near)
+
+
+def _stays_active(core: int, tenant: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(
+        s.all(s.in_use(core), s.core(core, "was_active") == 1, s.owned_by(core, tenant)),
+        s.tenant(tenant, "attachment") == int(Attachment.ACTIVE),
+    )
+
+
+def _for_once_active(channel: int, age: int) -> Callable[[Sight], Term]:
+    def claim(s: Sight) -> Term:
+        carries = s.one_of(s.in_flight(channel, age), CORE_KINDS)
+        return s.each(
+            s.implies(s.all(carries, s.slot_names(core, channel, age)), s.core(core, "was_active") == 1)
+            for core in range(s.config.cores)
+        )
+
+    return claim
 
 
 def _not_held(core: int) -> Callable[[Sight], Term]:
