@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -127,8 +128,8 @@ def draw(block: pyrtl.Block, seed: int, among: Collection[str] | None = None) ->
 def _creation(net: pyrtl.LogicNet) -> tuple[int, str]:
     """Wires with names of their own first, then temporary ones, which count up from an arbitrary number."""
     name = net.dests[0].name
-    number = name.removeprefix("tmp")
-    return (1 + int(number), "") if number.isdigit() and number != name else (0, name)
+    temporary = re.fullmatch(r"(?:.*/)?tmp(\d+)", name)
+    return (1 + int(temporary[1]), "") if temporary else (0, name)
 
 
 def judge(config: PoolConfig, seed: int, recording: Recording) -> Judged:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from formal.core_mutants import ARITHMETIC, Episode, control_nets, episodes, judged_core
@@ -74,3 +76,11 @@ def test_what_is_drawn_is_control() -> None:
     for seed in range(20):
         drawn = draw(block, seed, control)
         assert not any(f"{module}/" in drawn.wire for module in ("array/product", *ARITHMETIC))
+
+
+def test_the_same_bug_is_drawn_however_temporary_names_are_counted() -> None:
+    def drawn() -> list[str]:
+        block, control = control_nets(MUTANT_POOL)
+        return [re.sub(r"(tmp|const_)\d+", "", draw(block, seed, control).change) for seed in range(20)]
+
+    assert drawn() == drawn()
