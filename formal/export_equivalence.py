@@ -1,4 +1,4 @@
-"""Shows that exported Verilog is the netlist that the theorems are about, in three steps that need no simulation.
+"""Shows that exported Verilog is the netlist that the theorems are about, in four steps that need no simulation.
 
 1. `shell.v` and `core.v`, with their parts, against PyRTL's netlists. The netlist goes to yosys by a path of its own,
    cell by cell (`netlist_json`), the Verilog through yosys' front end. Registers, ports and memories are paired by
@@ -6,6 +6,8 @@
 2. `pool.v`: yosys reads its instances, and every pin must be on the wire that joins shell and cores.
 3. The flat netlist of the simulators is the shell's around M times the core's: the same operations on the same
    operands, node by node, exact.
+4. The simulators begin with every register at its reset value. In the Verilog few registers of a core have a reset;
+   two cycles of it make all others 0 (`structure.left_by_reset`).
 
 Nothing here searches: unequal expressions that happen to be equal functions are refused, and equal ones need no
 solver, which multipliers would keep busy for long. Equal next states (reset included) and outputs in any state make
@@ -32,6 +34,7 @@ from formal.netlist_json import (
     netlist_json,
     read_registers,
 )
+from formal.structure import left_by_reset
 from formal.yosys import YosysError, run_yosys
 from isa.configuration import PoolConfig
 from rtl.core_ports import core_ports
@@ -52,7 +55,8 @@ def check_export(config: PoolConfig, directory: Path, core: CoreBuilder, flat_co
             the name scope `core{c}`.
 
     Returns:
-        What was compared: pairs of bits proved equal in shell and core, pins of the top, nodes of the flat netlist.
+        What was compared: pairs of bits proved equal in shell and core, pins of the top, nodes of the flat netlist,
+            registers of a core that get their reset value in the second cycle.
 
     Raises:
         NotEquivalentError: anything differs.
@@ -64,7 +68,10 @@ def check_export(config: PoolConfig, directory: Path, core: CoreBuilder, flat_co
         "pins": check_top(config, directory, shell_of_pool.block),
     }
     flat = block_of(lambda: pool(config, flat_cores))
-    return counts | {"nodes": check_composition(config, flat, shell_of_pool.block, one_core.block)}
+    return counts | {
+        "nodes": check_composition(config, flat, shell_of_pool.block, one_core.block),
+        "cleared_registers": check_reset(one_core.block, shell_of_pool.block),
+    }
 
 
 # 1. Modules.
@@ -392,3 +399,19 @@ def _roots(block: pyrtl.Block, nodes: dict[Any, int], prefix: str, leaves: Mappi
     for wire in block.wirevector_subset(pyrtl.Output):
         roots["output", prefix + wire.name] = known[wire]
     return roots
+
+
+# 4. Reset.
+
+
+def check_reset(core: pyrtl.Block, shell: pyrtl.Block) -> int:
+    """The number of registers of a core that have no reset, and that two cycles of it bring to 0 all the same."""
+    ports = {str(wire.name) for wire in core.wirevector_subset(pyrtl.Input)}
+    held = {
+        name: each.reset_value
+        for each in shell.wirevector_subset(pyrtl.Register)
+        if (name := str(each.name).removeprefix("core0_")) in ports and each.reset_value is not None
+    }
+    if found := left_by_reset(core, held):
+        raise NotEquivalentError(found[0])
+    return sum(each.reset_value is None for each in core.wirevector_subset(pyrtl.Register))

@@ -147,9 +147,10 @@ class _Netlist:
 
     def _register(self, net: pyrtl.LogicNet) -> None:
         register = net.dests[0]
-        reset = register.reset_value or 0
-        reset_bits: list[Bit] = [_ONE if reset >> place & 1 else _ZERO for place in range(len(register))]
-        following = self._mux(self._rst, self._of(net.args[0]), reset_bits)
+        reset, following = register.reset_value, self._of(net.args[0])
+        if reset is not None:
+            reset_bits: list[Bit] = [_ONE if reset >> place & 1 else _ZERO for place in range(len(register))]
+            following = self._mux(self._rst, following, reset_bits)
         add_register(self._ports, str(register.name), self._bits[register], following)
 
     def _read_port(self, net: pyrtl.LogicNet) -> list[Bit]:

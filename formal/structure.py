@@ -108,28 +108,56 @@ def _readers(system: TransitionSystem, wire: str) -> list[str]:
 def left_by_scrub(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """L4 of a core's netlist, the sweep: registers and memories that it may leave dirty."""
     system = TransitionSystem(block)
+    values = _reset_values(system)
     first = _Constants(system, {"scrub": 1})
-    cleared = {name: 0 for name in system.registers if first.next(name) == 0}
-    second = _Constants(system, {"scrub": 1, **cleared})
-    later = _Constants(system, {"scrub": 1, **dict.fromkeys(system.registers, 0)})
+    second = _Constants(system, {"scrub": 1, **_at_reset(system, first)})
+    third = _Constants(system, {"scrub": 1, **_at_reset(system, second)})
+    later = _Constants(system, {"scrub": 1, **values})
     return [
-        *(f"register {name} need not become 0" for name in system.registers if second.next(name) != 0),
+        *(f"register {name} need not become {value}" for name, value in values.items() if third.next(name) != value),
         *_words_left(config, system, first, later),
     ]
 
 
-def leaves_reset(block: pyrtl.Block) -> list[str]:
-    """L4 of a core's netlist, the time behind it: registers and memories that can leave 0 without an instruction."""
+def left_by_reset(block: pyrtl.Block, inputs: Mapping[str, int]) -> list[str]:
+    """Registers of a core's netlist that two cycles of reset may leave dirty, though most of them have none.
+
+    In the first cycle those that have one load their reset values; `inputs` are ports that the shell then holds at its
+    own. In the second one those make all others 0.
+    """
     system = TransitionSystem(block)
-    known = _Constants(system, {"instruction_valid": 0, **dict.fromkeys(system.registers, 0)}, memories_are_zero=True)
-    after = "can leave 0 before an instruction comes"
-    found = [f"register {name} {after}" for name in system.registers if known.next(name) != 0]
+    own = {str(each.name) for each in block.wirevector_subset(pyrtl.Register) if each.reset_value is not None}
+    values = _reset_values(system)
+    second = _Constants(system, {**inputs, **{name: values[name] for name in own}})
+    return [
+        f"two cycles of reset need not clear register {name}"
+        for name, value in values.items()
+        if name not in own and second.next(name) != value
+    ]
+
+
+def leaves_reset(block: pyrtl.Block) -> list[str]:
+    """L4 of a core's netlist, the time behind it: registers and memories that leave reset without an instruction."""
+    system = TransitionSystem(block)
+    values = _reset_values(system)
+    known = _Constants(system, {"instruction_valid": 0, **values}, memories_are_zero=True)
+    after = "can leave reset before an instruction comes"
+    found = [f"register {name} {after}" for name, value in values.items() if known.next(name) != value]
     for name in system.memories:
         for port in system.writes(name):
             _, data, enable = port.arguments
             if known[enable] != 0 and known[data] != 0:
                 found.append(f"memory {name} {after}")
     return found
+
+
+def _reset_values(system: TransitionSystem) -> dict[str, int]:
+    return {name: reset for name, (_, reset) in system.registers.items()}
+
+
+def _at_reset(system: TransitionSystem, cycle: _Constants) -> dict[str, int]:
+    """Registers that are at reset behind a cycle, and their values."""
+    return {name: value for name, value in _reset_values(system).items() if cycle.next(name) == value}
 
 
 def _words_left(config: PoolConfig, system: TransitionSystem, first: _Constants, later: _Constants) -> Iterator[str]:

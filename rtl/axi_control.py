@@ -98,9 +98,8 @@ def axi_control(config: PoolConfig, ports: Mapping[str, WireVector]) -> dict[str
 
     is_resetting = register("is_resetting", 1)
     is_idle = all_of([ports[f"channel{channel}_is_idle"] for channel in range(config.channels)])
-    restarts = is_resetting & is_idle
-    is_resetting.next <<= (is_resetting & ~restarts) | access.writes(AxiRegister.RESET)
-    restart.next <<= restarts
+    is_resetting.next <<= (is_resetting & ~restart) | access.writes(AxiRegister.RESET)
+    restart.next <<= is_resetting & is_idle  # two cycles, as the pool needs them
 
     is_ready = all_of([ports[f"channel{channel}_is_ready"] for channel in range(config.channels)])
     halted_late, halted_sweep = register("halted_late", 1), register("halted_sweep", 1)

@@ -120,12 +120,13 @@ def slot(
     run = core[sizes.core - sizes.channel :] if sizes.channel else core
     request = {name: chosen(run, values) for name, values in candidates.items()}
     owner = chosen(core, [entry.owner for entry in entries])
-    core_slot = ~wheel.slot_is_host[channel] & chosen(core, [entry.is_held for entry in entries])
-    is_fetch = core_slot & chosen(owner, [wish.on_channel[channel] for wish in wishes])
+    # What each core's owner wants, before it is chosen which core has the slot: whose core that is takes as long.
+    fetching = [entry.is_held & chosen(entry.owner, [wish.on_channel[channel] for wish in wishes]) for entry in entries]
+    moving = [entry.is_held & chosen(entry.owner, [tenant.may_move for tenant in tenants]) for entry in entries]
+    is_fetch = ~wheel.slot_is_host[channel] & chosen(core, fetching)
     is_request = (
-        core_slot
-        & ~is_fetch
-        & chosen(owner, [tenant.may_move for tenant in tenants])
+        ~wheel.slot_is_host[channel]
+        & chosen(core, [moves & ~fetches for moves, fetches in zip(moving, fetching, strict=True)])
         & request["request_valid"]
         & lies_on(request["request_address"], channel, sizes)
     )

@@ -115,6 +115,7 @@ class _Walk:
 def compute_engine(
     config: PoolConfig,
     scrub: Scrub,
+    scrub_behind: Scrub,
     head: QueueHead,
     buffers: ComputeBuffers,
     table: TableWrite,
@@ -123,7 +124,8 @@ def compute_engine(
     to_load: Tokens,
     to_save: Tokens,
 ) -> ComputeEngine:
-    """The compute engine of one core."""
+    """The compute engine of one core. `scrub_behind`: of the array and what is behind it, which two cycles or more
+    lie between it and an instruction."""
     _check_sizes(config)
     halted, stops, walk_may_issue, is_free, is_idle = (WireVector(1) for _ in range(5))
 
@@ -153,8 +155,10 @@ def compute_engine(
         walker = window_walker(
             config, scrub, window, head.word, kinds[Pool], is_depthwise, issues_walk, starts, stops
         )  # fmt: skip
-    pending = _fields_of(head, kinds[Pool], is_depthwise).kept(scrub, issues_walk, "pending")
-    walk = pending.kept(scrub, starts, "walk")
+    # These load while nobody looks at them: so they need not know whether anything issues or starts.
+    may_load = WireVector(1)
+    pending = _fields_of(head, kinds[Pool], is_depthwise).kept(scrub, ~walker.pending, "pending")
+    walk = pending.kept(scrub, may_load, "walk")
 
     # Hand-over.
     hands_over, waits = WireVector(1), scrub.register(1, "waits_for_drain")
@@ -174,6 +178,7 @@ def compute_engine(
     scrub.load(waits, has_bank & job.is_busy)
     drains_own_bank = job.is_busy & job.is_drain & (job.bank == pending.bank)
     holds_back = has_bank & (job.is_busy | (walk.bank == pending.bank))
+    may_load <<= (~walker.walking | walker.ends) & ~(has_bank & job.is_busy)
     starts <<= walker.is_ready & (~walker.walking | walker.ends) & ~holds_back & ~drains_own_bank
     walk_may_issue <<= ~walker.pending & ~job.reads_features & (~walker.walking | walker.in_last_pass)
     is_free <<= ~walker.pending & ~walker.walking & ~waits & ~job.reads_features
@@ -181,7 +186,7 @@ def compute_engine(
 
     # Data.
     with pyrtl.name_scope("array"):
-        sums = _array(config, scrub, buffers, window, walker, walk, registers[ConfigWindow]["pad_value"],
+        sums = _array(config, scrub, scrub_behind, buffers, window, walker, walk, registers[ConfigWindow]["pad_value"],
                       job.reads_features, job.features_index, head.word, issues_walk, kinds[Pool],
                       is_depthwise)  # fmt: skip
     pixel = Accumulation(
@@ -192,11 +197,19 @@ def compute_engine(
         bank=walk.bank,
     )
     with pyrtl.name_scope("accumulators"):
-        word = accumulators(config, scrub, pixel, sums.values, job.accumulator_read)
+        word = accumulators(config, scrub_behind, pixel, sums.values, job.accumulator_read)
     factors = {**registers[ConfigAddFactors], **registers[ConfigAddOffset]}
     with pyrtl.name_scope("results"):
         result = drain_results(
-            config, scrub, job.sequence, word, sums.features, buffers.parameters, buffers.residual, factors, table
+            config,
+            scrub_behind,
+            job.sequence,
+            word,
+            sums.features,
+            buffers.parameters,
+            buffers.residual,
+            factors,
+            table,
         )
     buffers.output.write_one(job.output_index, result.data, result.valid)
     writes <<= result.valid
@@ -210,15 +223,15 @@ def compute_engine(
     gives_load_from = select(job.ends_reading, job.instruction, walk.instruction)
     faults = [
         FaultSignal(job.overruns, Fault.BUFFER_OVERRUN, job.instruction),
-        FaultSignal((misfits | misses_weights | walker.overruns) & ~halted, Fault.BUFFER_OVERRUN, walk.instruction),
+        FaultSignal(misfits | misses_weights | walker.overruns, Fault.BUFFER_OVERRUN, walk.instruction),
         FaultSignal(to_load.overflows, Fault.TOKEN_OVERFLOW, gives_load_from),
         FaultSignal(to_save.overflows, Fault.TOKEN_OVERFLOW, job.instruction),
     ]
-    is_halted, stops_now = halt(scrub, faults)
-    halted <<= is_halted
-    stops <<= stops_now
+    stop = halt(scrub, faults)
+    halted <<= stop.halted
+    stops <<= stop.stops
     return ComputeEngine(
-        taken=issues, is_busy=any_of([walker.pending, walker.walking, waits, job.is_busy]), faults=faults
+        taken=issues, is_busy=any_of([walker.pending, walker.walking, waits, job.is_busy]), faults=stop.reports
     )
 
 
@@ -281,6 +294,7 @@ class _Sums:
 def _array(
     config: PoolConfig,
     scrub: Scrub,
+    scrub_behind: Scrub,
     buffers: ComputeBuffers,
     window: WindowSettings,
     walker: Walker,
@@ -303,11 +317,13 @@ def _array(
     pixel = scrub.stage(select(is_inside, features, pad), "pixel_vector")
 
     swaps = scrub.stage(walker.is_first_cycle, "swaps")
-    places = line_buffers(config, scrub, pixel, walker.line_place, walker.reads & walk.is_depthwise, swaps)
+    places = line_buffers(config, scrub_behind, pixel, walker.line_place, walker.reads & walk.is_depthwise, swaps)
     fetch = _weight_fetch(config, scrub, buffers.weights, window, walker, word, issues_walk, is_pool, is_depthwise)
     swaps_to_depthwise = scrub.stage(walk.is_depthwise, "swaps_to_depthwise")
-    tile = weight_tile(scrub, config.array, fetch.vectors, fetch.slides, swaps, swaps_to_depthwise)
-    return _Sums(values=mac_array(scrub, pixel, places, swaps, tile), features=features, weights_overrun=fetch.overrun)
+    tile = weight_tile(scrub_behind, config.array, fetch.vectors, fetch.slides, swaps, swaps_to_depthwise)
+    return _Sums(
+        values=mac_array(scrub_behind, pixel, places, swaps, tile), features=features, weights_overrun=fetch.overrun
+    )
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     ports = core_ports(config)
     if {name: len(wire) for name, wire in inputs.items()} != ports.inputs:
         raise ValueError("the inputs of a core must be those of core_ports, with their widths")
-    scrub, scrub_of_queues = _scrub(config, inputs)
+    scrub_of_queues, scrub, scrub_behind = _scrub(config, inputs)
     taken = {engine: WireVector(1) for engine in _ENGINES}
     heads = {engine: _queue(config, scrub_of_queues, inputs, engine, taken[engine]) for engine in _ENGINES}
     tokens = {
@@ -90,6 +90,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
         compute = compute_engine(
             config,
             scrub,
+            scrub_behind,
             heads[Engine.COMPUTE],
             _compute_buffers(buffers, output),
             table,
@@ -148,15 +149,26 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     return outputs
 
 
-def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> tuple[Scrub, Scrub]:
+def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> tuple[Scrub, Scrub, Scrub]:
     """Scrubs while the port says so, and from then on as long as no instruction has come: what is left at reset stays
-    there, until the first instruction finds it so. For the queues at once, for all others one cycle later."""
-    awake, sleeps, clears = Register(1, "awake"), WireVector(1, "sleeps"), WireVector(1, "clears")
-    sleeps <<= inputs["scrub"] | ~(awake | inputs["instruction_valid"])
-    awake.next <<= ~sleeps
-    clears <<= ~awake
+    there, until the first instruction finds it so. For the queues at once, for most others one cycle later, for those
+    that no instruction can reach as fast two cycles later.
+
+    The registers that say so are the only ones that a reset reaches: in its second cycle they clear all others.
+    """
+    asleep, deep = Register(1, "asleep", reset_value=1), Register(1, "asleep_behind", reset_value=1)
+    sleeps, clears, clears_behind = (WireVector(1, name) for name in ("sleeps", "clears", "clears_behind"))
+    sleeps <<= inputs["scrub"] | (asleep & ~inputs["instruction_valid"])
+    clears <<= asleep
+    clears_behind <<= deep
+    asleep.next <<= sleeps
+    deep.next <<= asleep
     address, cycles = inputs["scrub_address"], config.scrub_cycles
-    return Scrub(clears, address, cycles, sleeps), Scrub(sleeps, address, cycles)
+    return (
+        Scrub(sleeps, address, cycles),
+        Scrub(clears, address, cycles, sleeps),
+        Scrub(clears_behind, address, cycles, sleeps),
+    )
 
 
 def _bits(wires: Iterable[WireVector]) -> WireVector:

@@ -58,8 +58,10 @@ def read_stage(
     owner = chosen(wheel.dispatch_core, [entry.owner for entry in entries])
     program_counter = chosen(owner, [each.program_counter for each in tenants])
     beat = program_counter[sizes.word :]
-    has_word = beat != chosen(owner, [each.next_arrival for each in tenants])
-    beyond = beat >= chosen(owner, [window.limit for window in windows])
+    # Compared for each tenant, not for the chosen one: to choose takes as long.
+    beats = [each.program_counter[sizes.word :] for each in tenants]
+    has_word = chosen(owner, [mine != each.next_arrival for mine, each in zip(beats, tenants, strict=True)])
+    beyond = chosen(owner, [mine >= window.limit for mine, window in zip(beats, windows, strict=True)])
     takes = (
         chosen(wheel.dispatch_core, [entry.is_held for entry in entries])
         & chosen(owner, [each.is_running for each in tenants])
@@ -71,8 +73,8 @@ def read_stage(
     address.next <<= gated(program_counter, takes)
     is_outside.next <<= takes & beyond
 
-    beats = prefetch_read(config, banks, owner, beat)
-    here = chosen(low_bits(address[sizes.word :], sizes.channel), beats)
+    read = prefetch_read(config, banks, owner, beat)
+    here = chosen(low_bits(address[sizes.word :], sizes.channel), read)
     words = [here[WORD_BITS * place : WORD_BITS * (place + 1)] for place in range(config.words_per_beat)]
     return Fetched(valid, tenant, address, is_outside, chosen(low_bits(address, sizes.word), words))
 
@@ -104,17 +106,18 @@ def verdict(
         (decoded.is_return & ~in_frame, Fault.RETURN_WITHOUT_CALL),
         (for_core & ~is_mapped, Fault.UNMAPPED_CORE),
     ]
-    fault = any_of([condition for condition, _ in faults])
+    # A word is of one kind at most, and of none if it is illegal: what its own kind can fault with is enough to ask.
+    is_there = ~fetched.is_outside
     return Verdict(
-        fault=fault,
+        fault=any_of([condition for condition, _ in faults]),
         cause=first_of(
             [(condition, Const(cause, FAULT_CAUSE_BITS)) for condition, cause in faults],
             Const(Fault.NONE, FAULT_CAUSE_BITS),
         ),
-        advance=~fault & for_core & has_credit,
-        call=~fault & decoded.is_call,
-        returns=~fault & decoded.is_return,
-        finish=~fault & decoded.is_end & (barriers >= decoded.barriers),
+        advance=is_there & for_core & is_mapped & has_credit,
+        call=is_there & decoded.is_call & ~in_frame,
+        returns=is_there & decoded.is_return & in_frame,
+        finish=is_there & decoded.is_end & (barriers >= decoded.barriers),
     )
 
 

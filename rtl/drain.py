@@ -23,7 +23,8 @@ A LOOKUP of N vectors that issues at u:
 
 `post_save` is given in the cycle of the last write; `post_load` of ADD (LOOKUP) in the last of the cycles u+1 ..
 u+NS (u+NG) in which the features buffer is read, and any CONV, POOL or CONFIG may issue in the cycle behind it.
-An ADD or LOOKUP that does not fit its buffers faults at u+1 (visible on the port at u+2); it reads nothing.
+An ADD or LOOKUP that does not fit its buffers faults at u+1 (visible on the port at u+3); it reads at u+1 and
+u+2 at most.
 """
 
 from __future__ import annotations
@@ -127,22 +128,23 @@ def drain_job(
     """Control of the drain's pipeline. `starts_operands`: the word at the head is an ADD or LOOKUP that issues;
     `writes`: a vector of the job, `job_ends`: its last one is written in this cycle."""
     starts = hand_over.valid | starts_operands
+    is_busy = scrub.register(1, "busy")
+    may_load = ~is_busy  # what only a job looks at may as well load while there is none
 
     def taken(from_walk: WireVector, from_word: WireVector, name: str) -> Register:
         bits = max(len(from_walk), len(from_word))
         chosen = select(hand_over.valid, from_walk.zero_extended(bits), from_word.zero_extended(bits))
-        return scrub.kept(chosen, starts, name)
+        return scrub.kept(chosen, may_load, name)
 
     zero = Const(0, 1)
     starts_add = starts_operands & is_kind(word, Add)
     starts_lookup = starts_operands & is_kind(word, Lookup)
-    is_busy = scrub.register(1, "busy")
     scrub.load(is_busy, starts | (is_busy & ~job_ends))
-    is_add = scrub.kept(starts_add, starts, "is_add")
-    is_lookup = scrub.kept(starts_lookup, starts, "is_lookup")
-    is_drain = ~is_add & ~is_lookup
+    is_add = scrub.kept(starts_add, may_load, "is_add")
+    is_lookup = scrub.kept(starts_lookup, may_load, "is_lookup")
+    is_drain = scrub.kept(hand_over.valid, may_load, "is_drain")
     uses_table = taken(hand_over.lookup, starts_lookup | field(word, Add, "lookup"), "uses_table")
-    adds_residual = scrub.kept(hand_over.valid & hand_over.adds, starts, "adds_residual")
+    adds_residual = scrub.kept(hand_over.valid & hand_over.adds, may_load, "adds_residual")
     bank = taken(hand_over.bank, zero, "bank")
     posts = taken(hand_over.posts, field(word, _OPERANDS, "post_save"), "posts_save")
     posts_load = taken(zero, field(word, _OPERANDS, "post_load"), "posts_load")
@@ -170,20 +172,20 @@ def drain_job(
     scrub.load(setup_left, select(hand_over.valid, Const(DRAIN_SETUP - 1, len(setup_left)), one_less))
     begins = starts_operands | (setup_left == 1)
     scrub.load(generating, (begins | (generating & ~(ends_item & is_last_item))) & ~stops)
-    scrub.load(step, select(starts | ends_item, Const(0, len(step)), resized(step + generating, len(step))))
-    scrub.load(items_left, select(starts, first_left, resized(items_left - ends_item, item_bits)))
+    scrub.load(step, select(may_load | ends_item, Const(0, len(step)), resized(step + generating, len(step))))
+    scrub.load(items_left, select(may_load, first_left, resized(items_left - ends_item, item_bits)))
 
     # Indices.
     def counter(at_start: WireVector, steps: WireVector, name: str) -> Register:
         register = scrub.register(len(at_start), name)
-        scrub.load(register, select(starts, at_start, resized(register + steps, len(register))))
+        scrub.load(register, select(may_load, at_start, resized(register + steps, len(register))))
         return register
 
     index_a = counter(of_operands("features"), ends_item, "index_a")
     index_b = counter(field(word, Add, "features_b"), ends_item, "index_b")
     pixel = scrub.register(log2(config.accumulator_pixels), "pixel")
-    next_pixel = select(starts, Const(0, len(pixel)), resized(pixel + ends_item, len(pixel)))
-    scrub.load(pixel, next_pixel)
+    next_pixel = resized(pixel + ends_item, len(pixel))
+    scrub.load(pixel, select(may_load, Const(0, len(pixel)), next_pixel))
     output_first = select(hand_over.valid, hand_over.output, of_operands("output"))
     output_index = counter(output_first, writes, "output_index")
     parameters_index = counter(hand_over.parameters, setup_left != 0, "parameters_index")
@@ -215,11 +217,11 @@ def drain_job(
         is_add=is_add,
         is_lookup=is_lookup,
         adds_residual=adds_residual,
-        residual_is_a=scrub.kept(hand_over.residual_is_a, starts, "residual_is_a"),
+        residual_is_a=scrub.kept(hand_over.residual_is_a, may_load, "residual_is_a"),
         residual_index=counter(hand_over.residual, leaves_requantiser, "residual_index"),
         residual_group=scrub.delay(drain_group, LANE_LATENCY, "residual_group"),
         uses_table=uses_table,
-        clipping=Clipping(**{name: scrub.kept(output_settings[name], starts, name) for name in output_settings}),
+        clipping=Clipping(**{name: scrub.kept(output_settings[name], may_load, name) for name in output_settings}),
         parameters_index=parameters_index,
         parameters_slide=scrub.stage(setup_left != 0, "parameters_slide"),
     )

@@ -1,8 +1,9 @@
 """Verilog of a pool: `pool.v`, the top; `shell.v` and `core.v`, which it instantiates; a file for each of their parts.
 
 Clock `clk`; synchronous reset `rst`, which brings every register to its reset value; memories start as they are,
-which the scrub and the sweep after reset make irrelevant. Hold `rst` for one cycle: the first cycle without it is
-cycle 0 of PyRTL's simulation of the flat netlist.
+which the scrub and the sweep after reset make irrelevant. Hold `rst` for two cycles: in the second one a core clears
+the registers that have no reset of their own. The first cycle without it is cycle 0 of PyRTL's simulation of the flat
+netlist.
 """
 
 from __future__ import annotations

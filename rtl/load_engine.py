@@ -18,7 +18,7 @@ A beat of N vectors, W of which are written in a cycle; the first LOAD of an idl
 - The generator holds the next beat at x+1. The next instruction issues at x, when the last beat moves, or later.
 - CONFIG_LOAD and SYNC_WAIT occupy the engine in their issue cycle only; SYNC_WAIT issues at s+1 at the earliest if
   sync_global is visible at s.
-- A beat any of whose vectors lies behind the end of its buffer is not presented: the fault is on the port one cycle
+- A beat any of whose vectors lies behind the end of its buffer is not presented: the fault is on the port two cycles
   after the generator holds the beat, and the engine stops. What is in flight is still unpacked.
 """
 
@@ -45,7 +45,7 @@ from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.rounding import sum_with_carry
-from rtl.scrubbed import Scrub, drive, log2, resized
+from rtl.scrubbed import Scrub, any_of, drive, log2, resized
 from rtl.tokens import FaultSignal, Tokens, halt
 
 _INDEX_BITS = BUFFER_INDEX_BITS + 1
@@ -142,7 +142,7 @@ def load_engine(
     buffer = scrub.kept(field(head.word, Load, "buffer"), starts, "buffer")
     posts = scrub.kept(field(head.word, Load, "post_compute"), starts, "posts")
     instruction = scrub.kept(head.address, starts, "instruction")
-    overruns = active & ~halted & _any_buffer(config, buffer, beat.last_index)
+    overruns = active & _overrun(config, scrub, field(head.word, Load, "buffer"), starts, beat.last_index)
     spaced = _read_spacing(config, scrub, read_taken)
 
     # Responses.
@@ -155,8 +155,8 @@ def load_engine(
         FaultSignal(to_compute.overflows, Fault.TOKEN_OVERFLOW, write.instruction),
         FaultSignal(sync_global & is_released & ~takes_sync, Fault.TOKEN_OVERFLOW, instruction),
     ]
-    is_halted, _ = halt(scrub, faults)
-    halted <<= is_halted
+    stop = halt(scrub, faults)
+    halted <<= stop.halted
     return LoadEngine(
         taken=issues,
         request_valid=active & ~halted & ~overruns & spaced,
@@ -166,16 +166,24 @@ def load_engine(
         bank_writes=write.banks,
         waits_for_sync=takes_sync,
         is_busy=active | write.is_busy,
-        faults=faults,
+        faults=stop.reports,
     )
 
 
-def _any_buffer(config: PoolConfig, buffer: WireVector, last_index: WireVector) -> WireVector:
-    """Whether the last index of a beat lies behind the end of the chosen buffer."""
-    exceeds: WireVector = buffer > max(Buffer)
-    for name, depth in buffer_depths(config).items():
-        exceeds = exceeds | ((buffer == int(name)) & (last_index[log2(depth) :] != 0))
-    return exceeds
+def _overrun(
+    config: PoolConfig, scrub: Scrub, buffer: WireVector, starts: WireVector, last_index: WireVector
+) -> WireVector:
+    """Whether the last index of a beat lies behind the end of the buffer that was chosen when the LOAD started.
+
+    Registers say which bits of an index are too much for that buffer.
+    """
+    overrun: WireVector = scrub.kept(buffer > max(Buffer), starts, "no_buffer")
+    sizes = sorted({log2(depth) for depth in buffer_depths(config).values()})
+    for bits, above in zip(sizes, [*sizes[1:], _INDEX_BITS], strict=True):
+        names = [name for name, depth in buffer_depths(config).items() if log2(depth) <= bits]
+        exceeds = scrub.kept(any_of(buffer == int(name) for name in names), starts, f"has_{bits}_bits")
+        overrun = overrun | (exceeds & (last_index[bits:above] != 0))
+    return overrun
 
 
 def _read_spacing(config: PoolConfig, scrub: Scrub, read_taken: WireVector) -> WireVector:

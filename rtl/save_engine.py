@@ -18,7 +18,7 @@ neighbouring places of the beat, the first one a multiple of W; its vectors move
 - SYNC_RAISE issues when no SAVE is reading, no beat is on its way to the port, every write that went there has been
   acknowledged (an acknowledgement visible at a allows a+1), and the SYNC_WAIT of the SYNC_RAISE before it has issued
   (at w, allows w+1). sync_local is visible one cycle after its issue.
-- A vector behind the end of the buffer is not read: the fault is on the port one cycle after the generator holds
+- A vector behind the end of the buffer is not read: the fault is on the port two cycles after the generator holds
   its index, and the engine stops. What was collected before still leaves.
 """
 
@@ -102,19 +102,20 @@ def save_engine(
     raises = issues & is_raise
     drive(from_compute.taken, starts & waits)
     row_pitch = settings(scrub, head.word, ConfigSave, issues & is_config)["row_pitch"]
-    posts = scrub.kept(field(head.word, Save, "post_compute"), starts, "posts")
-    instruction = scrub.kept(head.address, starts, "instruction")
+    may_load = ~active  # what only a SAVE looks at may as well load while there is none
+    posts = scrub.kept(field(head.word, Save, "post_compute"), may_load, "posts")
+    instruction = scrub.kept(head.address, may_load, "instruction")
 
     # Groups: the generator steps, and everything behind it, unless a complete beat cannot leave.
     is_complete = scrub.register(1, "complete")
     flows = ~is_complete | may_move
     index = scrub.register(_INDEX_BITS, "index")
-    address, count_minus_one, ends_row, ends = _address_generator(config, scrub, head.word, starts, steps, row_pitch)
+    address, count_minus_one, ends_row, ends = _address_generator(config, scrub, head.word, may_load, steps, row_pitch)
     overruns = active & (index + count_minus_one >= config.output_vectors)
     steps <<= active & flows & ~overruns & ~halted
     first = field(head.word, Save, "source").zero_extended(_INDEX_BITS)
     behind = resized(index + count_minus_one + 1, _INDEX_BITS)
-    scrub.load(index, select(starts, first, select(steps, behind, index)))
+    scrub.load(index, select(may_load, first, select(steps, behind, index)))
     scrub.load(active, starts | (active & ~(steps & ends)))
     drive(to_compute.given, steps & ends & posts)
 
@@ -144,11 +145,11 @@ def save_engine(
     is_drained <<= ~vector.valid & ~is_complete & (unacknowledged == 0) & ~has_raised
 
     faults = [
-        FaultSignal(overruns & ~halted, Fault.BUFFER_OVERRUN, instruction),
+        FaultSignal(overruns, Fault.BUFFER_OVERRUN, instruction),
         FaultSignal(to_compute.overflows, Fault.TOKEN_OVERFLOW, instruction),
     ]
-    is_halted, _ = halt(scrub, faults)
-    halted <<= is_halted
+    stop = halt(scrub, faults)
+    halted <<= stop.halted
     return SaveEngine(
         taken=issues,
         request_valid=is_complete,
@@ -158,16 +159,16 @@ def save_engine(
         request_instruction=scrub.kept(vector.instruction, inserts, "beat_instruction"),
         sync_local=scrub.stage(raises, "sync_local"),
         is_busy=active | vector.valid | is_complete | (unacknowledged != 0),
-        faults=faults,
+        faults=stop.reports,
     )
 
 
 def _address_generator(
-    config: PoolConfig, scrub: Scrub, word: WireVector, starts: WireVector, steps: WireVector, row_pitch: WireVector
+    config: PoolConfig, scrub: Scrub, word: WireVector, may_load: WireVector, steps: WireVector, row_pitch: WireVector
 ) -> tuple[WireVector, WireVector, WireVector, WireVector]:
     """(vector address of a group, its vectors less one, last of its row, last of all); `steps` goes on to the next."""
     bits, width_bits = COMPUTED_ADDRESS_BITS, log2(config.port_vectors)
-    columns = scrub.kept(field(word, Save, "columns"), starts, "columns")
+    columns = scrub.kept(field(word, Save, "columns"), may_load, "columns")
     address, row_address = scrub.register(bits, "address"), scrub.register(bits, "row_address")
     columns_left = scrub.register(len(columns), "columns_left")
     rows_left = scrub.register(len(field(word, Save, "rows")), "rows_left")
@@ -180,13 +181,13 @@ def _address_generator(
     if width_bits:
         next_group = concat(next_group, Const(0, width_bits))
     stepped = select(ends_row, next_row, next_group)
-    scrub.load(address, select(starts, first, select(steps, stepped, address)))
-    scrub.load(row_address, select(starts, first, select(steps & ends_row, next_row, row_address)))
+    scrub.load(address, select(may_load, first, select(steps, stepped, address)))
+    scrub.load(row_address, select(may_load, first, select(steps & ends_row, next_row, row_address)))
     fewer = select(ends_row, columns, (columns_left - count_minus_one - 1)[: len(columns)])
-    scrub.load(columns_left, select(starts, field(word, Save, "columns"), select(steps, fewer, columns_left)))
+    scrub.load(columns_left, select(may_load, field(word, Save, "columns"), select(steps, fewer, columns_left)))
     scrub.load(
         rows_left,
-        select(starts, field(word, Save, "rows"), resized(rows_left - (steps & ends_row), len(rows_left))),
+        select(may_load, field(word, Save, "rows"), resized(rows_left - (steps & ends_row), len(rows_left))),
     )
     return address, count_minus_one, ends_row, ends_row & (rows_left == 0)
 

@@ -1,12 +1,12 @@
 """Registers that load 0 and memories that are swept while a core is scrubbed: everything in a core is made here.
 
-A core has no reset. While `sweeps` is 1 every memory writes at `scrub_address` (modulo its depth) what the registers
-make of it. While `active` is 1, the same one cycle later, every register loads 0; so from the third cycle on what is
-written is 0. A memory that the sweep comes by only once writes 0 in the first two cycles, too; so after a sweep over
+While `sweeps` is 1 every memory writes at `scrub_address` (modulo its depth) what the registers make of it. While
+`active` is 1, the same one cycle later, or two cycles later, every register loads 0; so from the fourth cycle on what
+is written is 0. A memory that the sweep comes by only once writes 0 in the first cycles, too; so after a sweep over
 all addresses nothing is left of the last tenant. `sweeps` is the `scrub` port, and every cycle from there to the first
 instruction: a core sleeps at reset until it gets work, whatever counts in it. Only the queues, which take that
-instruction, have `sweeps` for `active`: from one register of the core thousands of others are reached in a cycle, from
-the shell through a gate they are not.
+instruction, have `sweeps` for `active`: from registers of the core thousands of others are reached in a cycle, from the
+shell through a gate they are not. Those registers alone have a reset; all others are cleared by them.
 """
 
 from __future__ import annotations
@@ -76,10 +76,14 @@ class Memory:
             self._block[place] <<= MemBlock.EnabledWrite(word, sweeps | enable)
 
     def word(self, address: WireVector) -> WireVector:
-        """Connect the read port without its register: the caller loads the word into a register at once."""
+        """Connect the read port without its register: the caller loads the word into a register at once.
+
+        It reads 0 at the address of the write port even if nothing is written: for queues, whose word there is none.
+        """
         with self._part.inside(read_address=address):
-            word, collides = self._port(address)
-            data = select(self._scrub.sweeps | collides, Const(0, self._bits), word)
+            word, _ = self._port(address)
+            at_write_port = resized(address, self.address_bits) == self._written
+            data = select(self._scrub.sweeps | at_write_port, Const(0, self._bits), word)
         self._part.learn(read_data=data)
         return data
 

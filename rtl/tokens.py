@@ -2,6 +2,10 @@
 
 cycle   t        t+1
         given    available: an instruction that waits for it may issue
+
+cycle   t             t+1                                             t+2
+        a fault is    which fault is it, of all of the core? its      on the port; halted: the engine issues
+        seen          engine stops                                    nothing, and what faults now is not told
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyrtl import Const, WireVector, select
+from pyrtl import Const, Register, WireVector, select
 
 from isa.instructions import TOKEN_BITS
 from isa.registers import Fault
@@ -39,7 +43,9 @@ def token_counter(scrub: Scrub, name: str) -> Tokens:
     overflows = up & is_full
     stepped = select(up & ~is_full, count + 1, select(down, count - 1, count.zero_extended(TOKEN_BITS + 1)))
     scrub.load(count, resized(stepped, TOKEN_BITS))
-    return Tokens(given=given, taken=taken, available=count != 0, overflows=overflows)
+    available = scrub.register(1, f"{name}_available")  # what many instructions wait for: count != 0
+    scrub.load(available, up | (available & ~(down & (count == 1))))
+    return Tokens(given=given, taken=taken, available=available, overflows=overflows)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,33 @@ class FaultSignal:
     valid: WireVector
     cause: Fault
     address: WireVector
+
+
+@dataclass(frozen=True)
+class Halt:
+    """What an engine makes of its faults."""
+
+    halted: Register
+    """Behind the cycle in which the first one stopped the engine."""
+    stops: WireVector
+    """There was one in the cycle before."""
+    reports: list[FaultSignal]
+    """Those of the cycle before, until the engine is halted."""
+
+
+def halt(scrub: Scrub, signals: Sequence[FaultSignal]) -> Halt:
+    """Registers take what an engine sees, and stop it from there: the faults of three engines end many long paths."""
+    addresses: dict[WireVector, Register] = {}
+    seen: list[FaultSignal] = []
+    for signal in signals:
+        if signal.address not in addresses:
+            addresses[signal.address] = scrub.stage(signal.address, f"fault_address_{len(addresses)}")
+        valid = scrub.stage(signal.valid, f"fault_{len(seen)}")
+        seen.append(FaultSignal(valid, signal.cause, addresses[signal.address]))
+    stops = any_of(signal.valid for signal in seen)
+    halted = scrub.register(1, "halted")
+    scrub.load(halted, halted | stops)
+    return Halt(halted, stops, [FaultSignal(each.valid & ~halted, each.cause, each.address) for each in seen])
 
 
 @hardware()
@@ -64,11 +97,3 @@ def fault_output(scrub: Scrub, signals: Sequence[FaultSignal]) -> tuple[WireVect
         scrub.stage(cause, "fault_cause"),
         scrub.stage(address, "fault_address"),
     )
-
-
-def halt(scrub: Scrub, signals: Sequence[FaultSignal]) -> tuple[WireVector, WireVector]:
-    """(halted, stops): a register that is 1 behind the first of these faults, and whether one comes in this cycle."""
-    stops = any_of(signal.valid for signal in signals)
-    halted = scrub.register(1, "halted")
-    scrub.load(halted, halted | stops)
-    return halted, stops

@@ -63,9 +63,16 @@ class ModuleText:
         registers = [net for net in module.nets if net.op == "r"]
         writes = [net for net in module.nets if net.op == "@"]
         reads = [net for net in module.nets if net.op == "m"]
-        state = [f"      {self._name(net.dests[0])} <= {self._value(net.args[0])};" for net in registers]
-        clear = [f"      {self._name(net.dests[0])} <= {_constant(net.dests[0].reset_value or 0, len(net.dests[0]))};"
-                 for net in registers]  # fmt: skip
+        state = [f"{self._name(net.dests[0])} <= {self._value(net.args[0])};" for net in registers]
+        resets = [net.dests[0].reset_value for net in registers]
+        clocked = [f"    {line}" for line, reset in zip(state, resets, strict=True) if reset is None]
+        if any(reset is not None for reset in resets):
+            clocked += ["    if (rst) begin"]
+            clocked += [f"      {self._name(net.dests[0])} <= {_constant(reset, len(net.dests[0]))};"
+                        for net, reset in zip(registers, resets, strict=True) if reset is not None]  # fmt: skip
+            clocked += ["    end else begin"]
+            clocked += [f"      {line}" for line, reset in zip(state, resets, strict=True) if reset is not None]
+            clocked += ["    end"]
         memory = [line for net in writes for line in self._write(net)]
         memory += [f"  assign {self._name(net.dests[0])} = {module.names[net.op_param[1]]}[{self._value(net.args[0])}];"
                    for net in reads]  # fmt: skip
@@ -81,15 +88,7 @@ class ModuleText:
                     if wire in self._expressions]  # fmt: skip
         lines = [*self._header(), *self._declarations(registers, children), *assigned, *shown]
         if registers:
-            lines += [
-                "",
-                "  always @(posedge clk)",
-                "    if (rst) begin",
-                *clear,
-                "    end else begin",
-                *state,
-                "    end",
-            ]
+            lines += ["", "  always @(posedge clk) begin", *clocked, "  end"]
         if memory:
             lines += ["", *memory]
         return "\n".join([*lines, *([""] if children else []), *children, "endmodule", ""])
@@ -99,7 +98,7 @@ class ModuleText:
         origin = f"Made by {part.origin}." if part.origin else ""
         comment = "".join(f"// {line}\n" for text in (origin, part.summary) for line in wrap(text, 116))
         states = {net.dests[0] for net in module.nets if net.op == "r"}
-        ports = ["input clk", "input rst"] if self.is_clocked(module) else []
+        ports = [f"input {pin}" for pin in self._clocking(module)]
         ports += [f"input {bit_range(len(wire))}{module.names[wire]}" for wire in module.inputs]
         for name, wire in [*((module.names[wire], wire) for wire in module.outputs), *module.shown.items()]:
             is_register = wire in states and module.names[wire] == name
@@ -107,10 +106,14 @@ class ModuleText:
         return [f"{comment}module {module.name}(", ",\n".join(f"  {port}" for port in ports), ");"]
 
     @staticmethod
-    def is_clocked(module: Module) -> bool:
-        return any(net.op in "r@" for net in module.nets) or any(
-            ModuleText.is_clocked(child) for _, child, _ in module.children
-        )
+    def _clocking(module: Module) -> list[str]:
+        """Those of `clk` and `rst` that a module needs."""
+        inner = {pin for _, child, _ in module.children for pin in ModuleText._clocking(child)}
+        if any(net.op in "r@" for net in module.nets):
+            inner.add("clk")
+        if any(net.op == "r" and net.dests[0].reset_value is not None for net in module.nets):
+            inner.add("rst")
+        return sorted(inner)
 
     def _declarations(self, registers: list[LogicNet], children: list[str]) -> list[str]:
         module = self._module
@@ -130,7 +133,7 @@ class ModuleText:
         return lines
 
     def _instance(self, name: str, of: Module, pins: dict[WireVector, WireVector | None]) -> list[str]:
-        wires = {"clk": "clk", "rst": "rst"} if self.is_clocked(of) else {}
+        wires = {pin: pin for pin in self._clocking(of)}
         for port, wire in pins.items():
             wires[of.names[port]] = "" if wire is None else self._name(wire)
         return [f"  {of.name} {name} (", ",\n".join(f"    .{pin}({wire})" for pin, wire in wires.items()), "  );"]

@@ -212,23 +212,26 @@ def window_walker(
     pass_left = scrub.register(len(settings.pass_left), "pass_left")
     pending_pool = scrub.kept(is_pool, issues, "pending_is_pool")
     pending_raster = scrub.kept(is_depthwise, issues, "pending_is_raster")
-    walks_raster = scrub.kept(pending_raster, starts, "walks_raster")
     setup_left = scrub.register(fill_cycles(config.slide_cycles).bit_length(), "setup_left")
-    is_last_cycle = scrub.register(1, "last_cycle")
-    pass_ends = walking & is_last_cycle
-    continues = pass_ends & ~is_last
+    # The last cycle of a pass: of the last one, of another one. Registers, for what starts then loads many others.
+    ends, continues = scrub.register(1, "ends"), scrub.register(1, "continues")
     starts_pass = starts | continues
+    # What only a walk looks at may as well load while there is none: so it need not know whether one starts.
+    may_load = ~walking | ends | continues
 
     fill = Const(fill_cycles(config.slide_cycles) - 1, len(setup_left))
     one_less = resized(setup_left - (setup_left != 0), len(setup_left))
     scrub.load(setup_left, select(issues, fill, one_less))
     scrub.load(pending, (issues | (pending & ~starts)) & ~stops)
-    scrub.load(walking, (starts_pass | (walking & ~pass_ends)) & ~stops)
+    scrub.load(walking, (starts_pass | (walking & ~ends)) & ~stops)
+    is_ready = scrub.register(1, "ready")  # pending, and setup_left is 0: none issues while one is pending
+    scrub.load(is_ready, pending & ~starts & ~stops & (setup_left <= 1))
     upcoming = _upcoming_pass(scrub, settings, word, is_pool, is_depthwise, issues, starts_pass)
-    scrub.load(is_last, select(starts_pass, upcoming.is_last, is_last))
-    scrub.load(is_first, select(starts_pass, starts, is_first))
+    walks_raster = scrub.kept(pending_raster, may_load, "walks_raster")
+    scrub.load(is_last, select(may_load, upcoming.is_last, is_last))
+    scrub.load(is_first, select(may_load, ~continues, is_first))
     first_cycle = scrub.stage(starts_pass, "first_cycle")
-    pixels = _pixels(config, scrub, settings, upcoming, starts_pass, pending_raster, walks_raster)
+    pixels = _pixels(config, scrub, settings, upcoming, may_load, pending_raster, walks_raster)
     row, column, index = pixels.row, pixels.column, pixels.index
     shortest_raster = Const(pass_cycles(config.slide_cycles, 1) - 1, len(pass_left))
     # A pass that starts belongs to what issued last: the next one issues in a last pass only, which no other follows.
@@ -238,8 +241,10 @@ def window_walker(
     has_one_left = pass_left == 1
     stays = walks_raster & pixels.streaming & has_one_left  # the raster decides when the last two cycles begin
     goes_on = walking & ~stays
-    scrub.load(pass_left, select(starts_pass, length_left, resized(pass_left - goes_on, len(pass_left))))
-    scrub.load(is_last_cycle, ~starts_pass & select(goes_on, has_one_left, is_last_cycle))
+    scrub.load(pass_left, select(may_load, length_left, resized(pass_left - goes_on, len(pass_left))))
+    leaves_one_cycle = goes_on & has_one_left & ~stops  # never in the last cycle, in which pass_left is 0
+    scrub.load(ends, leaves_one_cycle & is_last)
+    scrub.load(continues, leaves_one_cycle & ~is_last)
 
     # A negative coordinate, read as unsigned, exceeds every tile.
     is_inside = (row < settings.input_rows) & (column < settings.input_columns)
@@ -247,9 +252,9 @@ def window_walker(
     return Walker(
         pending=pending,
         walking=walking,
-        is_ready=pending & (setup_left == 0),
+        is_ready=is_ready,
         in_last_pass=is_last,
-        ends=pass_ends & is_last,
+        ends=ends,
         fetches=starts_pass & ~upcoming.is_last & ~pending_pool,
         is_first_cycle=walking & first_cycle,
         is_first_of_walk=walking & first_cycle & is_first,
@@ -346,13 +351,14 @@ def _pixels(
     scrub: Scrub,
     settings: WindowSettings,
     upcoming: _Pass,
-    starts_pass: WireVector,
+    may_load: WireVector,
     starts_raster: WireVector,
     in_raster: WireVector,
 ) -> _Pixels:
-    """`starts_raster`: the pass that starts goes over the raster; `in_raster`: the current one does."""
+    """`may_load`: a pass may start in this cycle; `starts_raster`: the one that would goes over the raster;
+    `in_raster`: the current one does."""
     row, column = scrub.register(len(upcoming.row), "row"), scrub.register(len(upcoming.column), "column")
-    first_column = scrub.kept(upcoming.column, starts_pass, "pass_column")
+    first_column = scrub.kept(upcoming.column, may_load, "pass_column")
     index, line_index = scrub.register(len(upcoming.index), "index"), scrub.register(len(upcoming.index), "line_index")
 
     def extent(raster: WireVector, of_raster: WireVector, of_outputs: WireVector) -> WireVector:
@@ -376,7 +382,7 @@ def _pixels(
     next_line = (line_index + line_step)[: len(index)]
 
     def pixel_register(register: Register, at_start: WireVector, at_step: WireVector) -> None:
-        scrub.load(register, select(starts_pass, at_start, at_step))
+        scrub.load(register, select(may_load, at_start, at_step))
 
     pixel_register(row, upcoming.row, select(ends_line, (row + row_step)[: len(row)], row))
     next_column = (column + column_step)[: len(column)]

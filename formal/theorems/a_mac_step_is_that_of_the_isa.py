@@ -45,7 +45,7 @@ from rtl.mac_array import PACKED_BITS, PRODUCT_BITS, RowPair, row_pairs
 
 ASSUMPTIONS: tuple[str, ...] = ()
 _ARRAY, _BANKS = "compute/array", "compute/accumulators"
-_CLEARS = "clears"
+_CLEARS = ("clears", "clears_behind")
 _DEPTHWISE, _SWAPS = f"{_ARRAY}/is_depthwise", f"{_ARRAY}/swaps"
 _SIGN = 1 << 15
 """Sign bit of a product; with it inverted a product is 2**15 larger and unsigned, which is what the trees add."""
@@ -120,7 +120,7 @@ def _left_over(config: PoolConfig) -> Iterator[Place]:
 
 def _tile(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """The registers of the multipliers after every step: swapped, what the next tile was; else what they were."""
-    pipeline = Pipeline(block, zeros=[_CLEARS], cuts=[_CLEARS])
+    pipeline = Pipeline(block, zeros=_CLEARS, cuts=_CLEARS)
     swaps = pipeline.at(0, _SWAPS) == 1
     mode = pipeline.at(1, _DEPTHWISE) == 1
     following = [parts_of(pipeline.at(0, f"{_ARRAY}/next_weights_{row}"), 8) for row in range(config.array)]
@@ -162,7 +162,7 @@ def _products(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     weights = [f"{_ARRAY}/weights_{row}" for row in range(config.array)]
     pixel = f"{_ARRAY}/pixel_vector"
     window = _window(config)
-    pipeline = Pipeline(block, cuts={*weights, pixel, *window, _DEPTHWISE, _CLEARS}, zeros=[_CLEARS])
+    pipeline = Pipeline(block, cuts={*weights, pixel, *window, _DEPTHWISE, *_CLEARS}, zeros=_CLEARS)
     bits = 8 * config.array
     channels = parts_of(z3.BitVec(pixel, bits), 8)
     places = [parts_of(z3.BitVec(name, bits), 8) for name in window]
@@ -258,7 +258,7 @@ def _earlier(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     Before the first awake cycle all registers are 0 (L4), so it holds in the cycle behind that; and it stays so. Of
     products only this is used: they are 0 when a factor is.
     """
-    pipeline = Pipeline(block, zeros=[_CLEARS], cuts=[_CLEARS, *{each.product for each in _multipliers(config)}])
+    pipeline = Pipeline(block, zeros=_CLEARS, cuts=[*_CLEARS, *{each.product for each in _multipliers(config)}])
     window = _window(config)
     times = z3.Function("times", z3.BitVecSort(8), z3.BitVecSort(8), z3.BitVecSort(PRODUCT_BITS))
     found = []
@@ -309,7 +309,7 @@ def _pairs(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     keepers = [each for each in made.values() if each.depthwise_high]
     single = [f"{_ARRAY}/product_{row}_{column}" for row, column in _left_over(config)]
     cuts = {*(each.product for each in made.values()), *(each.earlier for each in keepers), *single}
-    pipeline = Pipeline(block, cuts={*cuts, _DEPTHWISE, _CLEARS}, zeros=[_CLEARS])
+    pipeline = Pipeline(block, cuts={*cuts, _DEPTHWISE, *_CLEARS}, zeros=_CLEARS)
     is_depthwise = pipeline.at(0, _DEPTHWISE) == 1
     bits = PRODUCT_BITS + 1
     found = _int8_products_fit()
@@ -360,9 +360,9 @@ def _trees(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     names = [[_pair(row, column) for row in rows] for column in range(config.array)]
     step = {name: _last(block, f"{_BANKS}/{name}_") for name in ("overwrites", "maximum")}
     before_word = f"{_BANKS}/before"
-    cuts = [*(name for column in names for name in column), *step.values(), before_word, _CLEARS]
+    cuts = [*(name for column in names for name in column), *step.values(), before_word, *_CLEARS]
     trees = _Trees(name for column in names for name in column)
-    pipeline = Pipeline(block, cuts=cuts, zeros=[_CLEARS], algebra=trees)
+    pipeline = Pipeline(block, cuts=cuts, zeros=_CLEARS, algebra=trees)
 
     def now(name: str, bits: int) -> Term:
         return z3.BitVec(f"{stages}@{name}", bits)
@@ -392,7 +392,7 @@ def _read_words(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     banks, collisions = ([f"{_BANKS}/bank_{bank}_{what}" for bank in (0, 1)] for what in ("data", "collides"))
     read_bank = _last(block, f"{_BANKS}/read_bank_")
     totals = [f"{_BANKS}/total_{output}" for output in range(config.array)]
-    pipeline = Pipeline(block, cuts=[*banks, *collisions, *totals, read_bank, _CLEARS], zeros=[_CLEARS])
+    pipeline = Pipeline(block, cuts=[*banks, *collisions, *totals, read_bank, *_CLEARS], zeros=_CLEARS)
 
     def at(cycle: int, name: str, width: int) -> Term:
         return z3.BitVec(f"{cycle}@{name}" if cycle else name, width)

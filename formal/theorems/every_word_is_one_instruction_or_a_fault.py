@@ -274,7 +274,7 @@ def _core_step(block: pyrtl.Block, **inputs: Term) -> Evaluation:
     """One step of a core that is awake, from any state, with these inputs."""
     system, algebra = TransitionSystem(block), Z3Algebra()
     state = system.state_variables(algebra, "")
-    state["awake"] = z3.BitVecVal(1, 1)
+    state["asleep"] = z3.BitVecVal(0, 1)
     given = {**system.input_variables(algebra, ""), "scrub": z3.BitVecVal(0, 1), **inputs}
     return Evaluation(system, algebra, state, given)
 

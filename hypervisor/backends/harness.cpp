@@ -49,6 +49,7 @@ public:
             mmap(nullptr, memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         top.rst = 1;
         rise();
+        rise();
         top.rst = 0;
     }
 

@@ -11,8 +11,10 @@ import pyrtl
 import pytest
 
 from formal import export_equivalence
-from formal.export_equivalence import check_composition, check_export, check_module, check_top
+from formal.export_equivalence import check_composition, check_export, check_module, check_reset, check_top
+from formal.mutation import drop_operand, mutated
 from formal.netlist_json import NotEquivalentError
+from formal.structure import core_block
 from isa.configuration import NAMED_POOLS, PoolConfig
 from rtl.core import core
 from rtl.export import block_of, core_design, shell_design, verilog, write_files
@@ -51,6 +53,7 @@ MUTATIONS = {
     "an operator of the core": ("accumulators.v", r"(assign \w+ = \w+ )\+ ", r"\1- "),
     "a comparison": ("fetch_wish.v", r" != ", " == "),
     "a reset value": ("windows.v", r"(tenant0_attachment <= )2'd3", r"\g<1>2'd0"),
+    "a reset of the core": ("core.v", r"(if \(rst\) begin\s+asleep <= )1'd1", r"\g<1>1'd0"),
     "the enable of a memory": ("memory_1024x32.v", r"if \(scrub \| write_enable\)", "if (scrub)"),
     "what a register loads": ("context_switch.v", r"(ports_scrub <= )sweeps;", r"\1grant;"),
     "a pin of another core": ("pool.v", r"\.scrub\(core1_scrub_o\)", ".scrub(core0_scrub_o)"),
@@ -143,6 +146,27 @@ def test_registers_that_are_paired_wrongly_prove_nothing(
     monkeypatch.setattr(designs["shell"], "state_names", lambda: wrong)
     with pytest.raises(NotEquivalentError, match="not shown equal"):
         check_module(designs["shell"], tiny)
+
+
+def test_two_cycles_of_reset_clear_a_core(designs: dict[str, Design]) -> None:
+    block, shell = designs["core"].block, designs["shell"].block
+    assert check_reset(block, shell) == len(block.wirevector_subset(pyrtl.Register)) - 2
+    with pytest.raises(NotEquivalentError, match="two cycles of reset"):
+        check_reset(block, core_design(NAMED_POOLS["tiny"], lambda _, inputs: core(NAMED_POOLS["tiny"], inputs)).block)
+
+
+@pytest.mark.parametrize(("clear", "name"), [("clears", "fault_valid"), ("sleeps", "load_queue/head_valid")])
+def test_a_register_that_reset_forgets_is_found(clear: str, name: str, designs: dict[str, Design]) -> None:
+    block = mutated(core_block(NAMED_POOLS["tiny"]), drop_operand(clear, name, "x", 2))
+    with pytest.raises(NotEquivalentError, match=f"two cycles of reset need not clear register {name}"):
+        check_reset(block, designs["shell"].block)
+
+
+def test_a_core_without_any_reset_is_refused(designs: dict[str, Design]) -> None:
+    block = core_block(NAMED_POOLS["tiny"])
+    block.get_wirevector_by_name("asleep").reset_value = None
+    with pytest.raises(NotEquivalentError, match="two cycles of reset"):
+        check_reset(block, designs["shell"].block)
 
 
 def observed(block: pyrtl.Block) -> list[pyrtl.LogicNet]:

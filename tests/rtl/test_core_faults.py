@@ -119,13 +119,13 @@ def test_what_fits_exactly_does_not_fault(program: list[CoreInstruction]) -> Non
 
 def test_a_fault_is_on_the_port_when_the_cycle_table_says_so() -> None:
     trace = _faults_alike([FULL_TILE, Conv(drain=1, output=255)])
-    assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 1) + fill_cycles(TINY.slide_cycles) + 2
+    assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 1) + fill_cycles(TINY.slide_cycles) + 3
     trace = _faults_alike([Add(features=65535)])
-    assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 0) + 2
+    assert trace.faults[0][0] == trace.issue(Engine.COMPUTE, 0) + 3
     trace = _faults_alike([Load(destination=65535)])
-    assert trace.faults[0][0] == trace.issue(Engine.LOAD, 0) + 2
+    assert trace.faults[0][0] == trace.issue(Engine.LOAD, 0) + 3
     trace = _faults_alike([Save(source=65535)])
-    assert trace.faults[0][0] == trace.issue(Engine.SAVE, 0) + 2
+    assert trace.faults[0][0] == trace.issue(Engine.SAVE, 0) + 3
 
 
 @pytest.mark.parametrize("bad", [Load(destination=65535), Conv(features=65535), Add(output=65535), Save(source=65535)])
@@ -152,7 +152,7 @@ def test_of_engines_that_fault_together_the_lowest_is_named(other: CoreInstructi
         outputs = tested.step(**inputs)
         if outputs["fault_valid"]:
             seen.append((cycle, outputs["fault_address"]))
-    assert seen == [(idle + 2, named)]
+    assert seen == [(idle + 3, named)]
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pyrtl
@@ -27,6 +28,11 @@ def _memories(block: pyrtl.Block) -> list[pyrtl.MemBlock]:
     return sorted({net.op_param[1] for net in block.logic_subset("@")}, key=lambda memory: memory.name)
 
 
+def _changed(registers: Iterable[pyrtl.Register], simulation: pyrtl.FastSimulation) -> list[str]:
+    """Names of registers that are not at reset."""
+    return [each.name for each in registers if simulation.inspect(each.name) != (each.reset_value or 0)]
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_sweep_clears_every_register_and_every_word_from_any_state(seed: int) -> None:
     chance = random.Random(seed)
@@ -48,7 +54,7 @@ def test_a_sweep_clears_every_register_and_every_word_from_any_state(seed: int) 
     # The last step has computed what the registers show in the next one.
     simulation.step({f"{name}_i": 0 for name in widths})
     assert [name for name in core_ports(SHALLOW).outputs if simulation.inspect(f"{name}_o")] == []
-    assert [register.name for register in registers if simulation.inspect(register.name)] == []
+    assert _changed(registers, simulation) == []
     for memory in memories:
         assert not any(simulation.inspect_mem(memory).values()), memory.name
 
@@ -62,10 +68,10 @@ def test_a_core_sleeps_at_reset_until_its_first_instruction_whatever_else_comes(
     for _ in range(50):
         noise = {f"{name}_i": chance.getrandbits(bits) for name, bits in widths.items()}
         simulation.step(noise | {"instruction_valid_i": 0, "scrub_i": 0})
-        assert [register.name for register in registers if simulation.inspect(register.name)] == []
+        assert _changed(registers, simulation) == []
     simulation.step(dict.fromkeys(noise, 0) | {"instruction_valid_i": 1})
     simulation.step(dict.fromkeys(noise, 0))
-    assert [register.name for register in registers if simulation.inspect(register.name)] != []
+    assert _changed(registers, simulation) != []
 
 
 @pytest.mark.parametrize("pool", [SHALLOW, NAMED_POOLS["small"]], ids=lambda pool: pool.name)
