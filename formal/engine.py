@@ -13,8 +13,10 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from formal.definitions import Definitions
 from formal.gates import GateAlgebra, GateLogic, Gates, Word
 from formal.logic import INTEGER_LOGIC
 from formal.problem import Candidate, Claim, Frame, Problem, View
@@ -82,25 +84,42 @@ class Engine:
         self._seconds, self._exact = seconds, exact_cores
         system = problem.system
         self._simulator = Simulator(system, observed=())
+        self._reset = tuple(system.reset_state() for _ in range(problem.copies))
+        self._supports = Supports(problem, [*self.candidates, *self.assumptions])
+        self.alive = {candidate.schema for candidate in self.candidates}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the variables of the cycle, under the definitions that the living candidates offer."""
+        problem, system = self.problem, self.problem.system
         self._graph = Gates()
         self._algebra, self._logic = GateAlgebra(self._graph), GateLogic(self._graph)
         self._places: list[tuple[tuple[int, ...], str, int | None]] = []
         self._firsts: list[int] = []  # of each place its first node, ascending
         self._symbols = {name: self._variable((), name, None, bits) for name, bits in problem.symbols.items()}
-        before, after = [], []
+        self._definitions = self._offered_definitions()
+        before: list[Frame] = []
+        after: list[Frame] = []
         shared: dict[str, Any] = {}
         for copy in range(problem.copies):
             state = self._state(copy, shared)
             inputs = {name: self._leaf(copy, name, bits, shared) for name, bits in system.inputs.items()}
+            runs = [*((frame.cycle.state, frame.cycle.inputs) for frame in before), (state, inputs)]
+            self._definitions.apply(copy, self._logic, runs[copy], partial(self._now, runs))
             cycle = Evaluation(system, self._algebra, state, inputs)
             before.append(Frame(cycle))
             after.append(Frame(Evaluation(system, self._algebra, NextState(cycle), {})))
         self._before, self._after = View(before, self._symbols), View(after, self._symbols)
-        self._reset = tuple(system.reset_state() for _ in range(problem.copies))
-        self._supports = Supports(problem, [*self.candidates, *self.assumptions])
         self._literals: dict[int, int] = {}
         self._cut: dict[int, list[int]] = {}
-        self.alive = {candidate.schema for candidate in self.candidates}
+
+    def _now(self, runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Word]]], copy: int) -> View:
+        return View([Frame(Evaluation(self.problem.system, self._algebra, *runs[copy]))], self._symbols)
+
+    def _offered_definitions(self) -> Definitions:
+        """What hypotheses define; nothing where it must be known which of them a proof used."""
+        formulas = [] if self._exact else [(index, self._hypothesis(index).formula) for index in self._usable()]
+        return Definitions(formulas, self.problem.copies, self.problem.shared)
 
     # ---- variables
 
@@ -217,8 +236,9 @@ class Engine:
             is_near = not near.isdisjoint(_names(self._hypothesis(index)))
             if is_near or (everywhere and self._supports.of[index] & ~cone == 0):
                 query.enabled.add(index)
+        query.enabled -= self._definitions.numbers
         self.queries += 1
-        used: set[int] = set()
+        used: set[int] = set(self._definitions.numbers)
         question = Question(self._graph, self._seconds, self._exact)
         try:
             for portion in self._portions(literals):
@@ -321,7 +341,15 @@ class Engine:
             key: Any = name if index is None else index
             for table in tables:
                 table[key] = table[key] | bit if value else table[key] & ~bit
+        for copy in range(len(states)):
+            view_of = partial(self._then, states, inputs, symbols)
+            self._definitions.apply(copy, INTEGER_LOGIC, (states[copy], inputs[copy]), view_of)
         return Situation(states, inputs, symbols)
+
+    def _then(
+        self, states: Sequence[State], inputs: Sequence[dict[str, int]], symbols: Mapping[str, int], copy: int
+    ) -> View:
+        return self.problem.concrete_view(states, inputs, symbols).of(copy)
 
     # ---- the fixpoint
 
@@ -336,8 +364,15 @@ class Engine:
                 continue
             if not _holds(candidate, view):
                 dead.add(candidate.schema)
-        self.alive -= dead
+        self._drop(dead)
         return dead
+
+    def _drop(self, schemas: set[str]) -> None:
+        """These are no hypotheses any more, and define nothing."""
+        self.alive -= schemas
+        count = len(self.candidates)
+        if any(self.candidates[i].schema in schemas for i in self._definitions.numbers if i < count):
+            self._begin()
 
     def houdini(self) -> list[Query]:
         """Drop candidates until the rest is inductive; return the proved queries that say so.
@@ -361,7 +396,7 @@ class Engine:
                     continue
                 dead = {self.candidates[query.goals[0]].schema}
                 self.solving.append(f"gave up on {min(dead)}")
-                self.alive -= dead
+                self._drop(dead)
             else:
                 if situation is None:
                     proved.append(query)

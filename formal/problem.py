@@ -59,6 +59,10 @@ class View:
         """The next value in the left (or only) copy."""
         return self.left.next(name)
 
+    def of(self, copy: int) -> View:
+        """One copy alone."""
+        return View(self.frames[copy : copy + 1], self._symbols)
+
     def symbol(self, name: str) -> Any:
         """A constant that is the same in every cycle and otherwise arbitrary, such as the tenant under study."""
         return self._symbols[name]

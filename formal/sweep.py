@@ -14,10 +14,11 @@ from pyrtl import Const, Register, WireVector, select
 
 from formal.accesses import sweep_in_flight
 from formal.algebra import Term
+from formal.definitions import Fixed
 from formal.lemmas import ATTACHED, STAGES, make, pending
 from formal.monitor import Lookup
 from formal.problem import Candidate
-from formal.shell import Sight, age_of_answer
+from formal.shell import Sight, age_of_answer, seen
 from isa.configuration import PoolConfig
 from isa.registers import Command
 from rtl.channels import Kind
@@ -53,7 +54,13 @@ def prefetch_entries(config: PoolConfig) -> int:
 
 def prefetched(s: Sight, channel: int, tenant: int, entry: int) -> Term:
     """The beat in this entry of the tenant's prefetch."""
-    return s[f"channel{channel}_prefetch"][tenant * prefetch_entries(s.config) + entry]
+    memory, place = prefetch_leaf(s.config, channel, tenant, entry)
+    return s[memory][place]
+
+
+def prefetch_leaf(config: PoolConfig, channel: int, tenant: int, entry: int) -> tuple[str, int]:
+    """The memory that holds this entry, and its place there."""
+    return f"channel{channel}_prefetch", tenant * prefetch_entries(config) + entry
 
 
 def is_attached(s: Sight, tenant: int) -> Term:
@@ -61,11 +68,10 @@ def is_attached(s: Sight, tenant: int) -> Term:
     return s.one_of(s.tenant(tenant, "attachment"), ATTACHED)
 
 
-def prefetch_is_clean(channel: int, tenant: int, entry: int) -> Callable[[Sight], Term]:
+def prefetch_is_clean(config: PoolConfig, channel: int, tenant: int, entry: int) -> Fixed:
     """A DETACHED tenant's prefetch entry holds 0."""
-    return lambda s: s.implies(
-        s.tenant(tenant, "attachment") == int(Attachment.DETACHED), prefetched(s, channel, tenant, entry) == 0
-    )
+    is_detached = seen(config, lambda s: s.tenant(tenant, "attachment") == int(Attachment.DETACHED))
+    return Fixed(is_detached, prefetch_leaf(config, channel, tenant, entry), 0)
 
 
 def sweep_lemmas(config: PoolConfig) -> Iterator[Candidate]:
@@ -75,22 +81,24 @@ def sweep_lemmas(config: PoolConfig) -> Iterator[Candidate]:
         for tenant in range(config.tenants):
             for entry in range(prefetch_entries(config)):
                 group = f"channel{channel} prefetch of tenant{tenant}"
-                yield prefetch_lemma(
-                    config, "what was swept is zero", group, channel, _swept_is_zero(channel, tenant, entry)
-                )
-                yield prefetch_lemma(
-                    config, "a detached tenant's prefetch is zero", group, channel,
-                    prefetch_is_clean(channel, tenant, entry),
-                )  # fmt: skip
+                near = _near_prefetch(config, group, channel)
+                for schema, formula in (
+                    ("what was swept is zero", _swept_is_zero(config, channel, tenant, entry)),
+                    ("a detached tenant's prefetch is zero", prefetch_is_clean(config, channel, tenant, entry)),
+                ):
+                    yield Candidate(schema, formula, group, near=near)
 
 
 def prefetch_lemma(
     config: PoolConfig, schema: str, group: str, channel: int, claim: Callable[[Sight], Term]
 ) -> Candidate:
     """An invariant about the prefetch bank of a channel that rests on what the sweep does there."""
+    return replace(make(config, schema, group, claim), near=_near_prefetch(config, group, channel))
+
+
+def _near_prefetch(config: PoolConfig, group: str, channel: int) -> frozenset[str]:
     answers = (f"channel{channel} {what} {age_of_answer(config)}" for what in ("age", "sweep"))
-    near = (group, f"channel{channel}", *answers, "window", "command")
-    return replace(make(config, schema, group, claim), near=frozenset(near))
+    return frozenset((group, f"channel{channel}", *answers, "window", "command"))
 
 
 def sweep_progress_lemmas(config: PoolConfig) -> Iterator[Candidate]:
@@ -205,5 +213,6 @@ def is_swept(s: Sight, channel: int, tenant: int, entry: int) -> Term:
     return s.all(here, s.logic.less(entry, s[f"channel{channel}_swept_{age_of_answer(s.config)}"]))
 
 
-def _swept_is_zero(channel: int, tenant: int, entry: int) -> Callable[[Sight], Term]:
-    return lambda s: s.implies(is_swept(s, channel, tenant, entry), prefetched(s, channel, tenant, entry) == 0)
+def _swept_is_zero(config: PoolConfig, channel: int, tenant: int, entry: int) -> Fixed:
+    swept = seen(config, lambda s: is_swept(s, channel, tenant, entry))
+    return Fixed(swept, prefetch_leaf(config, channel, tenant, entry), 0)

@@ -33,7 +33,7 @@ from dataclasses import replace
 
 import pyrtl
 
-from formal.accesses import by_age, stage_is_owners
+from formal.accesses import by_age
 from formal.algebra import Term
 from formal.host_automaton import BUSY, JUDGED, PREFIX, VERDICT, depends_on_host_alone, twins, watch_host
 from formal.lemmas import make
@@ -44,6 +44,7 @@ from formal.relations import (
     agreement_lemmas,
     compared,
     in_both,
+    owned_stage,
     relate,
 )
 from formal.shell import Sight, age_of_answer
@@ -281,8 +282,7 @@ def _candidates(config: PoolConfig, system: TransitionSystem) -> Iterator[Candid
         group = _GROUPS.get(candidate.schema, "{}").format(candidate.group)
         yield replace(in_both(candidate), group=group, proved_by=PREMISES[0])
     for channel in range(config.channels):
-        group = f"channel{channel} age 1"
-        yield in_both(make(config, "the stage holds the owner and its window", group, stage_is_owners(channel)))
+        yield owned_stage(config, channel)
     for core in range(config.cores):
         yield relate(config, "A's cores are A's in both runs", "A's cores", _is_alike(core))
     for tenant in range(config.tenants):
@@ -310,10 +310,10 @@ def _near(config: PoolConfig, candidate: Candidate) -> frozenset[str] | None:
     """What the proof of an agreement tries first: seen in proofs, and only a matter of time."""
     oldest, group = age_of_answer(config), candidate.group
     outputs = [f"core{core} does the same when HELD by A" for core in range(config.cores)]
+    if match := re.fullmatch(r"(channel\d+) (age 1|stage of A)", group):
+        return frozenset((f"{match[1]} age 1", *_WHO_HAS_WHAT, *_SLOT, *outputs))
     if match := re.fullmatch(r"(channel\d+) age (\d+)", group):
         age = int(match[2])
-        if age == 1:
-            return frozenset((group, *_WHO_HAS_WHAT, *_SLOT, *outputs))
         return frozenset((group, f"{match[1]} age {age - 1}", *_WHO_HAS_WHAT))
     if match := re.fullmatch(r"(channel\d+) prefetch of A, (\d+)", group):
         channel, tenant = match[1], f"tenant{match[2]}"

@@ -24,15 +24,17 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pyrtl
 
-from formal.accesses import by_age, stage_is_owners
+from formal.accesses import by_age
 from formal.algebra import Term
 from formal.host_automaton import HOST_INPUTS
-from formal.lemmas import command_lemmas, flight_lemmas, make, window_lemmas
+from formal.lemmas import command_lemmas, flight_lemmas, window_lemmas
 from formal.monitor import monitored
 from formal.problem import Candidate, Claim, Problem, closed_under_dependence
 from formal.relations import (
     CONTROL_PLANE,
     Pair,
+    Relation,
+    Same,
     agreement_lemmas,
     compared,
     context_agrees,
@@ -40,9 +42,11 @@ from formal.relations import (
     dispatch_agrees,
     flight_agrees,
     in_both,
+    owned_stage,
     port_agrees,
     prefetch_agrees,
     request_agrees,
+    same_when,
     shell_to_core,
 )
 from formal.shell import age_of_answer
@@ -102,7 +106,9 @@ def tenant_assumptions(config: PoolConfig) -> Iterator[Claim]:
         is_tenant = compared(config, lambda p: p.left.logic.less(p.observer, p.left.config.tenants))
         yield Claim("A is a tenant", is_tenant, "assumed")
     for core in range(config.cores):
-        yield Claim(f"core{core} does the same when HELD by A", compared(config, _same_outputs(core)), "assumed")
+        yield Claim(
+            f"core{core} does the same when HELD by A", compared(config, _same_outputs(config, core)), "assumed"
+        )
     for channel in range(config.channels):
         yield Claim(f"channel{channel} answers A alike", compared(config, _same_answer(channel)), "assumed")
 
@@ -111,31 +117,28 @@ def _equal(name: str) -> Callable[[Pair], Term]:
     return lambda p: p.same(name)
 
 
-def _same_outputs(core: int) -> Callable[[Pair], Term]:
-    def claim(p: Pair) -> Term:
-        ports = [port for port in core_ports(p.left.config).outputs if port != "activity"]
-        return p.left.implies(p.holds(core), p.left.all(*(p.same(f"core{core}_{port}_i") for port in ports)))
-
-    return claim
+def _same_outputs(config: PoolConfig, core: int) -> Same:
+    ports = [port for port in core_ports(config).outputs if port != "activity"]
+    return same_when(lambda p: p.holds(core), *(f"core{core}_{port}_i" for port in ports))
 
 
-def _same_answer(channel: int) -> Callable[[Pair], Term]:
+def _same_answer(channel: int) -> Same:
     """The answer that is due is that of a fetch or a read, from a slot of a core in use by A."""
 
-    def claim(p: Pair) -> Term:
+    def is_due(p: Pair) -> Term:
         age = age_of_answer(p.left.config)
         asked = p.left.one_of(p.left.in_flight(channel, age), (Kind.FETCH, Kind.READ))
         due = [p.left.all(p.left.slot_names(core, channel, age), p.uses(core)) for core in range(p.left.config.cores)]
-        return p.left.implies(p.left.all(asked, p.left.any(*due)), p.same(f"channel{channel}_response"))
+        return p.left.all(asked, p.left.any(*due))
 
-    return claim
+    return same_when(is_due, f"channel{channel}_response")
 
 
 # ---- claims
 
 
 def _properties(config: PoolConfig, system: TransitionSystem, control: Sequence[str]) -> Iterator[Claim]:
-    def claim(name: str, group: str, formula: Callable[[Pair], Term]) -> Claim:
+    def claim(name: str, group: str, formula: Relation) -> Claim:
         return Claim(name, compared(config, formula), group)
 
     for name in control:
@@ -147,7 +150,7 @@ def _properties(config: PoolConfig, system: TransitionSystem, control: Sequence[
 def view_claims(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]:
     """A's view, but for the control plane, is the same in both runs."""
 
-    def claim(name: str, group: str, formula: Callable[[Pair], Term]) -> Claim:
+    def claim(name: str, group: str, formula: Relation) -> Claim:
         return Claim(name, compared(config, formula), group)
 
     for tenant in range(config.tenants):
@@ -156,7 +159,7 @@ def view_claims(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]
         for channel in range(config.channels):
             for entry in range(prefetch_entries(config)):
                 name = f"entry {entry} of tenant{tenant} on channel{channel} is the same for A"
-                yield claim(name, f"tenant{tenant}", prefetch_agrees(channel, tenant, entry))
+                yield claim(name, f"tenant{tenant}", prefetch_agrees(config, channel, tenant, entry))
     for core in range(config.cores):
         for port in shell_to_core(config):
             yield claim(f"core{core}_{port} is the same for A", f"core{core}", port_agrees(core, port))
@@ -215,8 +218,7 @@ def _candidates(config: PoolConfig, system: TransitionSystem, control: Sequence[
     for candidate in by_age([*flight_lemmas(config), *sweep_lemmas(config)]):
         yield in_both(candidate)
     for channel in range(config.channels):
-        group = f"channel{channel} age 1"
-        yield in_both(make(config, "the stage holds the owner and its window", group, stage_is_owners(channel)))
+        yield owned_stage(config, channel)
     for name in control:
         yield Candidate("control plane agrees", compared(config, _equal(name)), "control plane")
     yield from by_age(agreement_lemmas(config, system, age_of_answer(config)))

@@ -99,7 +99,8 @@ def _properties(config: PoolConfig, system: TransitionSystem) -> Iterator[Claim]
         for channel in range(config.channels):
             for entry in range(prefetch_entries(config)):
                 name = f"{here} has a clean prefetch when DETACHED (channel{channel}, entry {entry})"
-                yield claim(name, f"channel{channel} prefetch of {here}", prefetch_is_clean(channel, tenant, entry))
+                formula = prefetch_is_clean(config, channel, tenant, entry)
+                yield Claim(name, formula, f"channel{channel} prefetch of {here}")
     for channel in range(config.channels):
         for age in range(1, age_of_answer(config) + 1):
             group = f"channel{channel} age {age}"
