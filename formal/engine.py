@@ -9,22 +9,20 @@ hypotheses, and leaving hypotheses out can only cost time, never a proof.
 from __future__ import annotations
 
 import gc
-from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 from formal.definitions import Definitions
-from formal.gates import GateAlgebra, GateLogic, Gates, Word
+from formal.gates import GateAlgebra, GateLogic, Gates
 from formal.logic import INTEGER_LOGIC
 from formal.problem import Candidate, Claim, Frame, Problem, View
 from formal.questions import Question
 from formal.renaming import conjuncts, decide_bits
 from formal.simulator import Simulator
 from formal.supports import Supports
-from formal.transition import Evaluation, NextState, State
+from formal.transition import Evaluation, NextState
+from formal.variables import Situation, Variables
 
 
 class UndecidedError(Exception):
@@ -35,15 +33,6 @@ _LARGE = 1500
 """A goal that depends on more gates is a question of its own: words of hundreds of bits are slow to decide together."""
 _ROUNDS = 3
 """So often single hypotheses are added to a query; then all others of their patterns come with them."""
-
-
-@dataclass(frozen=True)
-class Situation:
-    """A concrete cycle: one state and one set of inputs per copy, and the symbolic constants."""
-
-    states: tuple[State, ...]
-    inputs: tuple[dict[str, int], ...]
-    symbols: dict[str, int]
 
 
 @dataclass
@@ -82,81 +71,28 @@ class Engine:
         self.patterns = 0
         self.solving: list[str] = []
         self._seconds, self._exact = seconds, exact_cores
-        system = problem.system
-        self._simulator = Simulator(system, observed=())
-        self._reset = tuple(system.reset_state() for _ in range(problem.copies))
+        self._simulator = Simulator(problem.system, observed=())
         self._supports = Supports(problem, [*self.candidates, *self.assumptions])
         self.alive = {candidate.schema for candidate in self.candidates}
         self._begin()
 
     def _begin(self) -> None:
         """Make the variables of the cycle, under the definitions that the living candidates offer."""
-        problem, system = self.problem, self.problem.system
         self._graph = Gates()
-        self._algebra, self._logic = GateAlgebra(self._graph), GateLogic(self._graph)
-        self._places: list[tuple[tuple[int, ...], str, int | None]] = []
-        self._firsts: list[int] = []  # of each place its first node, ascending
-        self._symbols = {name: self._variable((), name, None, bits) for name, bits in problem.symbols.items()}
+        algebra, self._logic = GateAlgebra(self._graph), GateLogic(self._graph)
         self._definitions = self._offered_definitions()
-        before: list[Frame] = []
-        after: list[Frame] = []
-        shared: dict[str, Any] = {}
-        for copy in range(problem.copies):
-            state = self._state(copy, shared)
-            inputs = {name: self._leaf(copy, name, bits, shared) for name, bits in system.inputs.items()}
-            runs = [*((frame.cycle.state, frame.cycle.inputs) for frame in before), (state, inputs)]
-            self._definitions.apply(copy, self._logic, runs[copy], partial(self._now, runs))
-            cycle = Evaluation(system, self._algebra, state, inputs)
-            before.append(Frame(cycle))
-            after.append(Frame(Evaluation(system, self._algebra, NextState(cycle), {})))
-        self._before, self._after = View(before, self._symbols), View(after, self._symbols)
+        self._variables = Variables(self.problem, algebra, self._logic, self._definitions)
+        cycles, symbols = self._variables.cycles, self._variables.symbols
+        system = self.problem.system
+        self._before = View([Frame(cycle) for cycle in cycles], symbols)
+        self._after = View([Frame(Evaluation(system, algebra, NextState(cycle), {})) for cycle in cycles], symbols)
         self._literals: dict[int, int] = {}
         self._cut: dict[int, list[int]] = {}
-
-    def _now(self, runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Word]]], copy: int) -> View:
-        return View([Frame(Evaluation(self.problem.system, self._algebra, *runs[copy]))], self._symbols)
 
     def _offered_definitions(self) -> Definitions:
         """What hypotheses define; nothing where it must be known which of them a proof used."""
         formulas = [] if self._exact else [(index, self._hypothesis(index).formula) for index in self._usable()]
         return Definitions(formulas, self.problem.copies, self.problem.shared)
-
-    # ---- variables
-
-    def _state(self, copy: int, shared: dict[str, Any]) -> State:
-        system = self.problem.system
-        state: State = {name: self._leaf(copy, name, bits, shared) for name, (bits, _) in system.registers.items()}
-        for name, memory in system.memories.items():
-            if name not in shared:
-                owners = self._owners(copy, name)
-                words = [self._variable(owners, name, i, memory.bits) for i in range(1 << memory.address_bits)]
-                state[name] = words
-                if name in self.problem.shared:
-                    shared[name] = words
-            else:
-                state[name] = shared[name]
-        return state
-
-    def _leaf(self, copy: int, name: str, bits: int, shared: dict[str, Any]) -> Word:
-        """The variable of a register or input; what is shared has one for all copies."""
-        if name in shared:
-            known: Word = shared[name]
-            return known
-        word = self._variable(self._owners(copy, name), name, None, bits)
-        if name in self.problem.shared:
-            shared[name] = word
-        return word
-
-    def _owners(self, copy: int, name: str) -> tuple[int, ...]:
-        return tuple(range(self.problem.copies)) if name in self.problem.shared else (copy,)
-
-    def _variable(self, copies: tuple[int, ...], name: str, index: int | None, bits: int) -> Word:
-        """A variable for a register, an input, a word of a memory or (with no copies) a symbolic constant."""
-        word = self._algebra.variable(bits)
-        if bits:
-            self._firsts.append(word.bits[0])
-            self._places.append((copies, name, index))
-        return word
 
     # ---- literals
 
@@ -291,7 +227,7 @@ class Engine:
 
     def _broken(self, values: Mapping[int, bool], usable: Sequence[int]) -> tuple[Situation, list[int]]:
         """A model as a situation, and the hypotheses that it breaks."""
-        situation = self._concrete(values)
+        situation = self._variables.situation(values)
         view = self.problem.concrete_view(situation.states, situation.inputs, situation.symbols)
         return situation, [index for index in usable if not _holds(self._hypothesis(index), view)]
 
@@ -320,36 +256,6 @@ class Engine:
         """Hypotheses of the same pattern and group."""
         names = {_names(self._hypothesis(index)) for index in chosen}
         return [index for index in usable if _names(self._hypothesis(index)) in names]
-
-    def _concrete(self, values: Mapping[int, bool]) -> Situation:
-        """A model, values of nodes, as numbers; variables it leaves open take reset values, inputs 0."""
-        system = self.problem.system
-        states: tuple[State, ...] = tuple(
-            {name: list(value) if isinstance(value, list) else value for name, value in state.items()}
-            for state in self._reset
-        )
-        inputs = tuple(dict.fromkeys(system.inputs, 0) for _ in states)
-        symbols = dict.fromkeys(self._symbols, 0)
-        for node, value in values.items():
-            place = bisect(self._firsts, node) - 1
-            copies, name, index = self._places[place]
-            bit = 1 << (node - self._firsts[place])
-            tables: list[Any] = [symbols] if not copies else []
-            for copy in copies:
-                table: Any = inputs[copy] if name in system.inputs else states[copy]
-                tables.append(table if index is None else table[name])
-            key: Any = name if index is None else index
-            for table in tables:
-                table[key] = table[key] | bit if value else table[key] & ~bit
-        for copy in range(len(states)):
-            view_of = partial(self._then, states, inputs, symbols)
-            self._definitions.apply(copy, INTEGER_LOGIC, (states[copy], inputs[copy]), view_of)
-        return Situation(states, inputs, symbols)
-
-    def _then(
-        self, states: Sequence[State], inputs: Sequence[dict[str, int]], symbols: Mapping[str, int], copy: int
-    ) -> View:
-        return self.problem.concrete_view(states, inputs, symbols).of(copy)
 
     # ---- the fixpoint
 

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from formal.engine import Engine, Query, Situation, UndecidedError
+from formal.engine import Engine, Query, UndecidedError
 from formal.gates import GateAlgebra, GateLogic, Gates
 from formal.logic import INTEGER_LOGIC, BatchLogic, batch
 from formal.problem import Candidate, Claim, Frame, Problem, SampleFrame, View
 from formal.questions import Question
 from formal.refute import Exploration, explore, refute, unreached_covers
 from formal.transition import Evaluation, Memory
+from formal.variables import Situation
 from formal.verdict import Proved, Refuted, Unknown, Verdict
 
 _RESET_SECONDS = 60.0

@@ -9,7 +9,7 @@ from pyrtl import Register
 
 from formal.busy_host import long_enough
 from formal.host_automaton import AutomatonError, depends_on_host_alone, watch_host
-from formal.induction import prove
+from formal.induction import prove, prove_share, sharing_engine
 from formal.isolation_mutants import ISOLATION_MUTANTS
 from formal.monitor import Lookup, monitored
 from formal.mutants import MUTANT_POOL, Mutant, hunt
@@ -68,3 +68,11 @@ def test_an_automaton_that_sees_a_tenant_is_refused() -> None:
     depends_on_host_alone(TransitionSystem(monitored(block, lambda lookup: watch_host(MUTANT_POOL, lookup))))
     with pytest.raises(AutomatonError, match="reference_progress"):
         depends_on_host_alone(TransitionSystem(monitored(block, curious)))
+
+
+@pytest.mark.parametrize("name", ["arbiter", "fault_stalls", "answer_to_both"])
+def test_definitions_do_not_prove_a_bug(name: str) -> None:
+    """What agrees by hypothesis is one node in the graph of gates; so what does not must not become one."""
+    (bug,) = (mutant for mutant in ISOLATION_MUTANTS if mutant.name == name)
+    leaking = neighbours_cannot_be_observed.problem(MUTANT_POOL, mutated(shell_block(MUTANT_POOL), *bug.patches))
+    assert "is not inductive" in prove_share(sharing_engine(leaking), 0, 1)
