@@ -160,6 +160,9 @@ class Engine:
             self.candidates[goal] if properties is None else properties[goal] for goal in query.goals
         ]
         literals = [self._claim(claim, view) for claim in claims]
+        if properties is not None:  # most say of the view what a definition says of the state
+            known = {self._literal(index) for index in self._definitions.numbers}
+            literals = [literal for literal in literals if literal not in known]
         cone = self._supports.read(view, after=properties is None)
         if properties is None:
             for goal in query.goals:
