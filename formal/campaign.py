@@ -28,7 +28,7 @@ _SEEDS = (0, 1, 2, 3, 137)
 """Random runs that look for violations, one after another until one is found."""
 _COVER_SEEDS = (*_SEEDS, *range(4, 24))
 """Those that look for covers, until all are found; the first ones do in most pools."""
-_PATIENCE = 100
+_PATIENCE = 200
 """So many latencies a run that looks for covers goes on after the first scrub, which most of it waits for."""
 _VACUOUS = "vacuous"
 _UNDECIDED = "undecided"
