@@ -133,7 +133,7 @@ def judged_core(
 
 @dataclass(frozen=True)
 class _Left:
-    """A run from reset that ends behind a scrub, and a register or memory that is not 0 then."""
+    """A run from reset that ends behind a scrub, and a register or memory that is not as at reset then."""
 
     inputs: Sequence[Mapping[str, int]]
     left: str
@@ -166,7 +166,7 @@ class _Player:
         return shown, None
 
     def _scrubbed(self, state: State, before: Sequence[Mapping[str, int]]) -> _Left | None:
-        """What a scrub leaves: of registers from its second cycle on, of memories at its end, and some cycles later."""
+        """What a scrub leaves: of registers from its third cycle on, of memories at its end, and some cycles later."""
         inputs = list(before)
         for cycle in range(self._config.scrub_cycles + _BEHIND):
             given = dict.fromkeys(self._ports.inputs, 0)
@@ -175,9 +175,12 @@ class _Player:
             inputs.append(given)
             _, state = self._simulator.cycle(state, given)
             swept = (*self._system.memories,) if cycle + 1 >= self._config.scrub_cycles else ()
-            cleared = (*self._system.registers, *swept) if cycle else ()
-            for name in cleared:
-                if any(state[name]) if isinstance(state[name], list) else state[name]:
+            at_reset = self._system.registers if cycle > 1 else {}
+            for name, (_, reset) in at_reset.items():
+                if state[name] != reset:
+                    return _Left(tuple(inputs), name)
+            for name in swept:
+                if any(state[name]):
                     return _Left(tuple(inputs), name)
         return None
 
@@ -196,6 +199,8 @@ def _replay(block: pyrtl.Block, found: _Left) -> None:
         is_left = any(simulation.inspect_mem(memories[found.left]).values())
     else:
         simulation.step(dict(found.inputs[-1]))  # a register shows in the next cycle what it has loaded
-        is_left = simulation.inspect(found.left) != 0
+        register = block.get_wirevector_by_name(found.left)
+        assert isinstance(register, pyrtl.Register)
+        is_left = simulation.inspect(found.left) != (register.reset_value or 0)
     if not is_left:
-        raise ReplayError(f"PyRTL does not show that {found.left} is not 0")
+        raise ReplayError(f"PyRTL does not show that {found.left} is not at reset")
