@@ -254,7 +254,7 @@ def window_walker(
         walking=walking,
         is_ready=is_ready,
         in_last_pass=is_last,
-        ends=ends,
+        ends=walking & ends,
         fetches=starts_pass & ~upcoming.is_last & ~pending_pool,
         is_first_cycle=walking & first_cycle,
         is_first_of_walk=walking & first_cycle & is_first,
