@@ -1,8 +1,9 @@
 """Writes the invariant of a theorem out as Verilog, to be checked again by an engine that shares no code with Z3's.
 
 A certificate is one combinational module. It has, for each copy of the system, an input `now{copy}_X` for every
-register or memory word X that matters and, where the invariant reads X, an output `next{copy}_X`; besides the inputs
-of the system, and symbolic constants as `rigid_*`. Its verdicts are outputs:
+register or memory word X that matters and, where the invariant reads X, an output `next{copy}_X`, or outputs
+`next{copy}_X__bitN` for the bits from N upwards that the invariant reads; besides the inputs of the system, and
+symbolic constants as `rigid_*`. A bit without a next value may have any in the next cycle. Its verdicts are outputs:
 
 - `start`: the state is one after reset;
 - `invariant`: one bit per conjunct, first conjunct in the lowest bit;
@@ -18,7 +19,8 @@ What `formal.second_engine` then asks are four plain questions about that module
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +173,17 @@ def _build(problem: Problem, directory: Path) -> Path:
     view = View(copies, symbols)
     names = [f"{candidate.schema} ({candidate.group})" for candidate in problem.candidates]
     invariant = [candidate.formula(WIRE_LOGIC, view) for candidate in problem.candidates]
-    good = [claim.formula(WIRE_LOGIC, view) for claim in problem.properties]
-    assumed = WIRE_LOGIC.all(claim.formula(WIRE_LOGIC, view) for claim in problem.assumptions)
-    covers = [claim.formula(WIRE_LOGIC, view) for claim in problem.covers]
-    kept = _close(problem, copies)
     start = [
         Word(copy.at_reset(name))
         for copy in copies
         for name in copy.states
         if not copy.is_memory(name) or not problem.starts_free(name)
     ]
+    after = _next_values(copies, bits_read(claim.wire for claim in invariant))
+    good = [claim.formula(WIRE_LOGIC, view) for claim in problem.properties]
+    assumed = WIRE_LOGIC.all(claim.formula(WIRE_LOGIC, view) for claim in problem.assumptions)
+    covers = [claim.formula(WIRE_LOGIC, view) for claim in problem.covers]
+    kept = _kept(problem, copies)
     _outputs({"start": [WIRE_LOGIC.all(start)], "assumed": [assumed], "invariant": invariant})
     _outputs({"good": good, "cover": covers, "kept": list(kept.values())})
     directory.mkdir(parents=True, exist_ok=True)
@@ -192,37 +195,96 @@ def _build(problem: Problem, directory: Path) -> Path:
         "good": [claim.name for claim in problem.properties],
         "cover": [claim.name for claim in problem.covers],
         "kept": list(kept),
+        "next": after,
     }
     path.with_suffix(".json").write_text(json.dumps(meaning, indent=1) + "\n")
     return path
 
 
-def _close(problem: Problem, copies: Sequence[_Copy]) -> dict[str, Any]:
-    """Build the next value of all state that there is an input for; returns that shared state stays shared, by name."""
+def _kept(problem: Problem, copies: Sequence[_Copy]) -> dict[str, Any]:
+    """That state which is shared stays so, for all of it that there is an input for; by name."""
     kept: dict[str, Any] = {}
-    done: set[tuple[int, str]] = set()
     while True:
-        touched = {(copy.index, name) for copy in copies for name in copy.states} - done
+        touched = {name for copy in copies for name in copy.states if name in problem.shared} - kept.keys()
         if not touched:
             return kept
-        done |= touched
-        for index, name in sorted(touched):
-            if name not in problem.shared:
-                if not copies[index].is_rigid(name):
-                    _next_outputs(copies[index], name)
-            elif name not in kept:
-                _next_outputs(copies[0], name)
-                kept[name] = WIRE_LOGIC.equal(copies[0].next(name), copies[-1].next(name))
+        for name in sorted(touched):
+            kept[name] = WIRE_LOGIC.equal(copies[0].next(name), copies[-1].next(name))
 
 
-def _next_outputs(copy: _Copy, name: str) -> None:
-    after = copy.after(name)
-    places: Iterable[tuple[str, Any]] = [(name, after)]
-    if isinstance(after, list):
-        places = [(f"{name}__{place}", word) for place, word in enumerate(after)]
-    for place, value in places:
-        output = pyrtl.Output(len(value), f"next{copy.index}_{place}")
-        output <<= value
+def _next_values(copies: Sequence[_Copy], read: Mapping[Any, int]) -> dict[str, tuple[str, int]]:
+    """Outputs with the next values of the bits that are read: name -> (input, its lowest bit)."""
+    found: dict[str, tuple[str, int]] = {}
+    for copy in copies:
+        for name in sorted(copy.states):
+            if copy.is_rigid(name):
+                continue
+            state = copy.states[name]
+            now = state if isinstance(state, list) else [state]
+            if not any(read.get(word) for word in now):
+                continue
+            after = copy.after(name)
+            for word, value in zip(now, after if isinstance(after, list) else [after], strict=True):
+                for first, bits in _runs(read.get(word, 0)):
+                    suffix = word.name.removeprefix("now")
+                    output = f"next{suffix}" if bits == len(word) else f"next{suffix}__bit{first}"
+                    if output not in found:
+                        following = pyrtl.Output(bits, output)
+                        following <<= value[first : first + bits]
+                        found[output] = (word.name, first)
+    return found
+
+
+def _runs(mask: int) -> Iterator[tuple[int, int]]:
+    """Of the bits of a mask those that stand together: the lowest and how many."""
+    first = 0
+    while mask >> first:
+        first += _trailing(mask >> first, 0)
+        bits = _trailing(mask >> first, 1)
+        yield first, bits
+        first += bits
+
+
+def _trailing(mask: int, bit: int) -> int:
+    """How many of the lowest bits have that value; the mask has the other one, too."""
+    inverted = ~mask if bit else mask
+    return (inverted & -inverted).bit_length() - 1
+
+
+def bits_read(wires: Iterable[Any]) -> dict[Any, int]:
+    """For every wire of the working block that these depend on a mask of its bits that do so, none left out."""
+    order: dict[Any, int] = {}
+    block = pyrtl.working_block()
+    for place, net in enumerate(block):
+        order.update((dest, place) for dest in net.dests)
+    driver = {dest: net for net in block.logic for dest in net.dests}
+    read = {wire: wire.bitmask for wire in wires}
+    places = {place: wire for wire, place in order.items()}
+    pending = [-order[wire] for wire in read if wire in order]
+    heapify(pending)
+    while pending:
+        wire = places[-heappop(pending)]
+        for argument, mask in _operand_bits(driver[wire], read[wire]):
+            if argument in order and argument not in read:
+                heappush(pending, -order[argument])
+            read[argument] = read.get(argument, 0) | mask
+    return read
+
+
+def _operand_bits(net: Any, mask: int) -> Iterator[tuple[Any, int]]:
+    """The bits of a net's operands that the bits of its result in a mask depend on."""
+    if net.op == "s":
+        yield net.args[0], sum({1 << bit for place, bit in enumerate(net.op_param) if mask >> place & 1})
+    elif net.op == "c":
+        for argument in reversed(net.args):
+            yield argument, mask & argument.bitmask
+            mask >>= len(argument)
+    elif net.op == "x":
+        yield net.args[0], 1
+        yield from ((argument, mask) for argument in net.args[1:])
+    else:
+        for argument in net.args:
+            yield argument, mask if net.op in "w~&|^n" else argument.bitmask
 
 
 def _outputs(verdicts: Mapping[str, Sequence[Any]]) -> None:

@@ -186,14 +186,15 @@ def check_certificate(verilog: Path) -> SecondOpinion:
         verilog: the file; the one beside it, in JSON, names the bits of its outputs.
     """
     started = time.monotonic()
-    meaning: Mapping[str, Sequence[str]] = json.loads(verilog.with_suffix(".json").read_text())
+    meaning: dict[str, Any] = json.loads(verilog.with_suffix(".json").read_text())
+    following: Mapping[str, tuple[str, int]] = meaning.pop("next")
     graph = and_inverter_graph(verilog)
     output = graph.outputs
     for name, names in meaning.items():
         if names and len(output[name]) != len(names):
             raise SecondEngineError(f"{len(names)} names for {len(output[name])} bits of {name}")
     invariant, names = output["invariant"], meaning["invariant"]
-    cycle = _Cycle(graph)
+    cycle = _Cycle(graph, following)
     return SecondOpinion(
         initiation=_initiation(graph, invariant, names),
         consecution=(
@@ -228,16 +229,15 @@ class _Cycle:
     "violated" is about cycles in which all that is known holds, and leaving things out assumes nothing.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, following: Mapping[str, tuple[str, int]]) -> None:
         self._graph, self._known = graph, _assumed(graph)
         self._supports = graph.supports()
-        self._after: dict[int, int] = {}  # node of an input -> literal of its next value
-        for name, literals in graph.outputs.items():
-            if name.startswith("next"):
-                for bit, literal in enumerate(literals):
-                    node = graph.inputs.get(f"now{name.removeprefix('next')}[{bit}]")
-                    if node is not None:
-                        self._after[node] = literal
+        self._after: dict[int, int] = {}  # node of an input -> literal of its next value; one without may have any
+        for name, (state, first) in following.items():
+            for bit, literal in enumerate(graph.outputs[name], first):
+                node = graph.inputs.get(f"{state}[{bit}]")
+                if node is not None:
+                    self._after[node] = literal
         self._rigid = {node for name, node in graph.inputs.items() if name.startswith("rigid")}
 
     def failing(self, claims: Sequence[int], names: Sequence[str], after: bool) -> tuple[str, ...]:
