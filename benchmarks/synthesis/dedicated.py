@@ -27,6 +27,9 @@ from rtl.pool import core_stub, pool, real_cores
 from rtl.sizes import output
 from rtl.windows import Attachment
 
+_CLEARS = ("asleep", "asleep_behind")
+"""The registers of a core that clear the others while they are 1."""
+
 KEPT = (
     "wheel and slots: who moves a beat when (without host slots for the sweep)",
     "channel pipelines: stage, range check against the whole memory, request registers, record of what is in flight",
@@ -88,15 +91,15 @@ def dedicated_core(config: PoolConfig) -> None:
     inputs = {port: Input(bits, port) for port, bits in core_ports(config).inputs.items()}
     for port, wire in core(config, inputs | _no_scrub(inputs)).items():
         output(f"{port}_o", wire)
-    fix(pyrtl.working_block(), {"awake": 1})
+    fix(pyrtl.working_block(), dict.fromkeys(_CLEARS, 0))
 
 
 def dedicated_pool(config: PoolConfig) -> None:
     """The whole accelerator in PyRTL's working block, with the ports of `pool`: for simulation."""
     cores = real_cores(config)
     pool(config, lambda index, inputs: cores(index, inputs | _no_scrub(inputs)))
-    awake = {f"core{index}/awake": 1 for index in range(config.cores)}
-    fix(pyrtl.working_block(), fixed_registers(config) | awake)
+    clears = {f"core{index}/{name}": 0 for index in range(config.cores) for name in _CLEARS}
+    fix(pyrtl.working_block(), fixed_registers(config) | clears)
 
 
 def _no_scrub(inputs: Mapping[str, WireVector]) -> dict[str, WireVector]:
