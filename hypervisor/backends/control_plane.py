@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from hypervisor.pool_port import PortError
 from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTION_ADDRESS_BITS, VIRTUAL_CORE_BITS
 from isa.registers import (
@@ -256,7 +257,8 @@ class ControlPlane:
                 if entry.state is CoreState.HELD and entry.owner == number
             )
             cores = [core for _, core in held]
-            context.run = self.runner(number, context.base, context.limit, context.start_word, cores)
+            # Without cores nothing is dispatched: it is RUNNING, and comes to no barrier and to no end.
+            context.run = self.runner(number, context.base, context.limit, context.start_word, cores) if cores else None
         if context.state is TenantState.RUNNING and context.run is not None:
             self._advance_run(context, context.run)
 
@@ -320,6 +322,7 @@ class ControlPlane:
         return Result.ACCEPTED
 
     def _grant(self, number: int, context: Context, core: int) -> Result:
+        """Raises PortError for a first core that comes after START."""
         entry, virtual = self.cores[core], self._argument(Register.ARGUMENT_VIRTUAL)
         if context.state in (TenantState.DETACHED, TenantState.DIRTY):
             return Result.WRONG_TENANT_STATE
@@ -331,6 +334,8 @@ class ControlPlane:
             if other.state is not CoreState.FREE
         ):
             return Result.VIRTUAL_INDEX_TAKEN
+        if context.state in (TenantState.RUNNING, TenantState.PAUSED) and context.run is None:
+            raise PortError("the model backend runs no program whose first core comes after START: GRANT it before")
         entry.state, entry.owner, entry.virtual = CoreState.HELD, number, virtual
         entry.grants += 1
         return Result.ACCEPTED

@@ -80,6 +80,27 @@ def test_tenants_start_in_the_same_cycle_and_take_as_long_as_alone(hypervisor: H
     assert together == alone
 
 
+def test_a_tenant_that_loses_its_cores_before_it_runs_waits_and_can_be_stopped(hypervisor: Hypervisor) -> None:
+    tenant = hypervisor.attach(WINDOW_BYTES)
+    hypervisor.grant(tenant, [0])
+    hypervisor.write(tenant, 0, encode_program([End()]))
+    port = hypervisor.port
+    port.step(-port.cycle % TINY.period_cycles)
+    assert result_of(port, Command.START, tenant=tenant.number, start=0) is Result.ACCEPTED
+    assert result_of(port, Command.REVOKE, core=0) is Result.ACCEPTED
+    assert hypervisor.status(tenant).state is TenantState.STARTING
+    port.step(10 * TINY.period_cycles + TINY.drain_cycles + TINY.scrub_cycles)
+    status = hypervisor.status(tenant)
+    assert (status.state, status.barriers, status.fault) == (TenantState.RUNNING, 0, Fault.NONE)
+    hypervisor.take_note(tenant, [])
+    hypervisor.stop(tenant)
+    assert hypervisor.status(tenant).state is TenantState.STOPPED
+    hypervisor.grant(tenant, [0])
+    hypervisor.start([(tenant, 0)])
+    hypervisor.wait([tenant], 10_000)
+    assert hypervisor.status(tenant).state is TenantState.DONE
+
+
 def test_a_window_is_zero_after_detach_and_can_be_used_again(hypervisor: Hypervisor) -> None:
     tenant = hypervisor.attach(WINDOW_BYTES)
     hypervisor.grant(tenant, [0, 1])
