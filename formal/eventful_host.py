@@ -122,7 +122,7 @@ def _virtual_cores(config: PoolConfig, state: State, owner: int) -> list[int]:
 
 
 _OF_LEVEL_1 = tuple(kind for kind in INSTRUCTIONS if not issubclass(kind, CoreInstruction))
-_OF_CORES = tuple(kind for kind in INSTRUCTIONS if issubclass(kind, CoreInstruction))
+OF_CORES = tuple(kind for kind in INSTRUCTIONS if issubclass(kind, CoreInstruction))
 
 
 def _word(generator: random.Random, virtual_cores: Sequence[int]) -> int:
@@ -136,9 +136,9 @@ def _word(generator: random.Random, virtual_cores: Sequence[int]) -> int:
         return encode(Return())
     if chance < 0.175:
         return _nearly(generator, generator.choice(INSTRUCTIONS if generator.random() < 0.3 else _OF_LEVEL_1))
-    kind = generator.choice(_OF_CORES)
+    kind = generator.choice(OF_CORES)
     core = generator.choice(virtual_cores) if generator.random() < 0.995 else generator.randrange(4)
-    return _with_core(kind, generator.getrandbits(kind.used_bits()), core)
+    return with_core(kind, generator.getrandbits(kind.used_bits()), core)
 
 
 def _nearly(generator: random.Random, kind: type[Instruction]) -> int:
@@ -149,7 +149,7 @@ def _nearly(generator: random.Random, kind: type[Instruction]) -> int:
     return kind.opcode | 1 << generator.randrange(used, WORD_BITS)
 
 
-def _with_core(kind: type[CoreInstruction], fields: int, core: int) -> int:
+def with_core(kind: type[CoreInstruction], fields: int, core: int) -> int:
     """The instruction with these bits in its fields, but for opcode and virtual core."""
     layout = kind.field_layout("core")
     return fields >> layout.offset + layout.width << layout.offset + layout.width | core << layout.offset | kind.opcode

@@ -14,18 +14,17 @@ import re
 from collections.abc import Mapping, Sequence
 
 from formal.busy_host import busy_host, idle_port, is_busy, next_write, wishes
+from formal.eventful_host import OF_CORES, with_core
 from formal.problem import Inputs, Stimulus
 from formal.shell import age_of_answer, register_in_flight
 from formal.transition import State, TransitionSystem
 from isa.configuration import PoolConfig
 from isa.encoding import encode
 from isa.instructions import (
-    INSTRUCTIONS,
     VIRTUAL_CORE_BITS,
     WORD_BITS,
     Call,
     ConfigLoad,
-    CoreInstruction,
     End,
     Instruction,
     Return,
@@ -37,8 +36,6 @@ _ORDERS = 0.02
 """An idle host orders something, on average every 50 cycles."""
 _MOODS = 0.004
 """Cores get into another mood, on average every 250 cycles."""
-_KINDS = tuple(kind for kind in INSTRUCTIONS if issubclass(kind, CoreInstruction))
-_CORE_FIELD = CoreInstruction.field_layout("core").offset
 _WEIGHTS: Mapping[int, float] = {
     Command.ATTACH: 2, Command.DETACH: 0.5, Command.GRANT: 4, Command.REVOKE: 1, Command.START: 1, Command.PAUSE: 3,
     Command.RESUME: 3, Command.STOP: 1, 0: 0.2, len(Command) + 1: 0.2,
@@ -136,13 +133,12 @@ def _word(config: PoolConfig, state: State, tenant: int, generator: random.Rando
         (0.034, Call(address=generator.choice([0, generator.getrandbits(28)]))),
         (0.044, End(barriers=generator.choice([0, 0, 1, 3]))),
     ]
-    kind = generator.choice(_KINDS)
+    kind = generator.choice(OF_CORES)
     noise = 1 << generator.randrange(WORD_BITS) if generator.random() < 0.005 else 0
     for limit, instruction in jumps:
         if 0.01 <= chance < limit + 0.01:
             return encode(instruction) ^ noise
-    fields = generator.getrandbits(kind.used_bits()) & ~((1 << _CORE_FIELD + VIRTUAL_CORE_BITS) - 1)
-    return (fields | virtual << _CORE_FIELD | kind.opcode) ^ noise
+    return with_core(kind, generator.getrandbits(kind.used_bits()), virtual) ^ noise
 
 
 def endless_barriers(config: PoolConfig, system: TransitionSystem) -> Stimulus:

@@ -31,10 +31,11 @@ from isa.instructions import (
     Return,
 )
 from isa.registers import CONTROL_DATA_BITS, Command, CoreState, Fault, Result, TenantState
+from rtl.core_ports import FAULT_CAUSE_BITS
 from rtl.sizes import Sizes, all_of, any_of, lies_on, named
 
 PREFIX = "automaton_"
-STATE_BITS, CAUSE_BITS = 3, 4
+STATE_BITS = max(TenantState).bit_length()
 
 
 class Event(Enum):
@@ -99,7 +100,7 @@ RECORDED = {
     "pause_pending": 1,
     "barriers": End.field_layout("barriers").width,
     "cycles": CONTROL_DATA_BITS,
-    "fault": CAUSE_BITS,
+    "fault": FAULT_CAUSE_BITS,
     "fault_address": INSTRUCTION_ADDRESS_BITS,
 }
 """What is recorded beside the state, by the names of the context's registers, with bits. All of it is 0 after reset,
@@ -246,7 +247,9 @@ class _Automaton:
             (Fault.UNMAPPED_CORE, self._is(*for_cores) & ~named_core),
         ]
         acts = self._acts() & self._is_in(_S.RUNNING)
-        first = self._first([_Trouble(wrong, Const(cause, CAUSE_BITS), self.counter) for cause, wrong in troubles])
+        first = self._first(
+            [_Trouble(wrong, Const(cause, FAULT_CAUSE_BITS), self.counter) for cause, wrong in troubles]
+        )
         return _Trouble(acts & first.valid, first.cause, first.address)
 
     # ---- accesses and cores
@@ -262,7 +265,7 @@ class _Automaton:
         for channel in range(self.config.channels):
             here = [(beyond & lies_on(asked["address"], channel, self.sizes), asked) for beyond, asked in taken]
             address = any_of([concat(*[valid] * len(a["instruction"])) & a["instruction"] for valid, a in here])
-            cause = Const(Fault.ACCESS_OUTSIDE_WINDOW, CAUSE_BITS)
+            cause = Const(Fault.ACCESS_OUTSIDE_WINDOW, FAULT_CAUSE_BITS)
             found.append(_Trouble(any_of([valid for valid, _ in here]), cause, address))
         return found
 
@@ -289,7 +292,7 @@ class _Automaton:
 
     def _first(self, troubles: Sequence[_Trouble]) -> _Trouble:
         """The first one of those in this cycle."""
-        cause: WireVector = Const(Fault.NONE, CAUSE_BITS)
+        cause: WireVector = Const(Fault.NONE, FAULT_CAUSE_BITS)
         address: WireVector = Const(0, INSTRUCTION_ADDRESS_BITS)
         for trouble in reversed(troubles):
             cause = select(trouble.valid, trouble.cause, cause)

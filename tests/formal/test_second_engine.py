@@ -16,6 +16,7 @@ from formal.induction import infer
 from formal.mutation import mutated, tie
 from formal.problem import Candidate, Claim, Problem, View
 from formal.second_engine import Graph, SecondEngineError, SecondOpinion, and_inverter_graph, check_certificate
+from formal.transition import TransitionSystem
 from formal.wire_logic import WIRE_LOGIC, Word
 from scripts.commands.prove import prove
 from tests.formal.dispatcher_theorems import isolation, ownership
@@ -111,6 +112,23 @@ def test_a_wire_has_no_truth_value() -> None:
         claim = WIRE_LOGIC.equal(Word(pyrtl.Input(4, "a")), 3)
         with pytest.raises(TypeError, match="not known"):
             bool(claim)
+
+
+@pytest.mark.parametrize(("part", "agrees"), [("low", True), ("high", False)])
+def test_bits_that_the_invariant_reads_have_a_next_value_and_no_others(part: str, agrees: bool, tmp_path: Path) -> None:
+    pyrtl.reset_working_block()
+    wide = pyrtl.Register(8, "wide", reset_value=0)
+    wide.next <<= pyrtl.concat(pyrtl.Input(4, "given"), wide[:4])
+    for name, bits in (("low", wide[:4]), ("high", wide[4:])):
+        named = pyrtl.Output(4, name)
+        named <<= bits
+    stays = Candidate("stays 0", lambda logic, view: logic.equal(view[part], 0), "wide")
+    problem = Problem("wide", TransitionSystem(pyrtl.working_block()), properties=[], candidates=[stays])
+    verilog = write_certificate(problem, tmp_path)
+    first = 0 if part == "low" else 4
+    following = json.loads(verilog.with_suffix(".json").read_text())["next"]
+    assert following == {f"next0_wide__bit{first}": ["now0_wide", first]}
+    assert check_certificate(verilog).agrees is agrees
 
 
 def test_it_agrees_on_theorems_about_the_shell(tmp_path: Path) -> None:
