@@ -31,12 +31,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyrtl import Const, Register, WireVector, concat, concat_list, mux, select
+from pyrtl import Const, Register, WireVector, concat, concat_list, select
 
 from isa.pipeline import ADDER_LEVELS_PER_STAGE
 from isa.walks import window_shape
 from rtl.hierarchy import hardware
 from rtl.line_buffers import Window
+from rtl.products import product_in_logic
 from rtl.rounding import sum_with_carry
 from rtl.scrubbed import Scrub, log2, signed_fit
 
@@ -186,7 +187,7 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
         for column in range(array):
             left, right = (
                 scrub.stage(
-                    _product_in_logic(
+                    _signed_product_in_logic(
                         select(tile.is_depthwise, places[row][column], channels[row]), weights[row][column]
                     ),
                     f"product_{row}_{column}",
@@ -203,17 +204,9 @@ def _packed_product(factor: WireVector, pack: WireVector) -> WireVector:
     return (signed_fit(factor, bits) * signed_fit(pack, bits))[:bits]
 
 
-def _product_in_logic(factor: WireVector, weight: WireVector) -> WireVector:
-    """The product of two int8 without a multiplier, 16 bits: each two bits of the weight choose a multiple."""
-    bits = _BYTE + 2
-    once, twice = signed_fit(factor, bits), signed_fit(concat(factor, Const(0, 1)), bits)
-    multiples = (Const(0, bits), once, twice, (once + twice)[:bits])
-    chosen = [mux(digit, *multiples) for digit in slices(weight, 2)]
-    lower, upper = (
-        (signed_fit(low, bits + 2) + concat(high, Const(0, 2)))[: bits + 2]
-        for low, high in zip(chosen[::2], chosen[1::2], strict=True)
-    )
-    unsigned = (signed_fit(lower, PRODUCT_BITS) + concat(upper, Const(0, 4)))[:PRODUCT_BITS]
+def _signed_product_in_logic(factor: WireVector, weight: WireVector) -> WireVector:
+    """The product of two int8 without a multiplier, 16 bits."""
+    unsigned = product_in_logic(factor, weight)
     too_much = factor & weight[-1].sign_extended(_BYTE)  # 2**8 times, for the sign bit counts -2**7 instead of 2**7
     return concat((unsigned[_BYTE:] - too_much)[:_BYTE], unsigned[:_BYTE])
 

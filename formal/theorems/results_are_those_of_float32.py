@@ -11,7 +11,8 @@ multiply-add is its exact value, rounded once.
 The pipelines are unrolled; what enters before, behind or was in them is free, so no result depends on its neighbours in
 time. They are cut at registers: a part proves what the next one assumes. The requantiser's product of two 24-bit
 numbers is one uninterpreted function, the same on both sides, of which only this is used, and proved: it is 0 for a
-significand of 0, and at least 2**46 for factors with leading ones. The netlist's multiplier is an exact multiplication.
+significand of 0, and at least 2**46 for factors with leading ones. The netlist has four products of parts of the
+factors, each exact, and adds them up to that of the wholes. Its multipliers are exact multiplications.
 
 The lanes that are proved are those of the core: a part compares them with the core's netlist, net by net.
 
@@ -42,8 +43,14 @@ _BYTES = {"low": 8, "high": 8, "clear": 1}
 _REQUANTISER = {"accumulator": 32, "mantissa": SIGNIFICANT_BITS, "shift": 8, "zero_point": 8, **_BYTES}
 _ADDER = {**ADD_WIDTHS, "a": 8, "b": 8, **_BYTES}
 _HELD = (*ADD_WIDTHS, "low", "high")
-_ENTERS_PRODUCT, _LEAVES_PRODUCT = 5, 6
-"""Cycles in which the requantiser's factors and its product are in their registers."""
+_ENTERS_PRODUCT, _PIECES, _LEAVES_PRODUCT = 5, 6, 8
+"""Cycles in which the requantiser's factors, the pieces of their product and the product are in their registers."""
+_LEAVES_EXPONENT = 7
+"""The cycle in which the product's exponent is in its register."""
+_LOW_SIGNIFICAND, _LOW_MANTISSA = 18, 17
+"""The lower bits of the factors of which the pieces are products."""
+_PRODUCT_BITS = 2 * SIGNIFICANT_BITS
+_MANTISSA = f"lane/mantissa_{_ENTERS_PRODUCT}"
 _LARGEST_EXPONENT = 255 + 31
 
 
@@ -89,21 +96,59 @@ def _conversion(block: pyrtl.Block) -> list[str]:
     pipeline = Pipeline(block)
     accumulator, mantissa, shift = (_variable(name, _REQUANTISER) for name in ("accumulator", "mantissa", "shift"))
     float32 = float32_of(accumulator)
-    factors = (
-        pipeline.at(_ENTERS_PRODUCT, "lane/significand"),
-        z3.Concat(z3.BitVecVal(1, 1), z3.Extract(SIGNIFICANT_BITS - 2, 0, mantissa)),
-    )
-    exact = extended(factors[0], 48) * extended(factors[1], 48)
-    exponent = extended(pipeline.at(_LEAVES_PRODUCT, "lane/exponent_of_product"), 12)
+    significand, delayed = (pipeline.at(_ENTERS_PRODUCT, name) for name in ("lane/significand", _MANTISSA))
+    exponent = extended(pipeline.at(_LEAVES_EXPONENT, "lane/exponent_of_product"), 12)
     value = 8 - exponent == biased(float32.exponent, 12) - extended(shift, 12)
     return [
-        *holds("the significand of float32(accumulator)", factors[0] == float32.significand),
+        *holds("the significand of float32(accumulator)", significand == float32.significand),
+        *holds("the mantissa", delayed == z3.Extract(SIGNIFICANT_BITS - 2, 0, mantissa)),
         *holds("its sign", float32.sign == z3.Extract(31, 31, accumulator)),
         *holds("the exponent of the product", z3.And(value, z3.ULE(exponent, _LARGEST_EXPONENT)), accumulator != 0),
         *holds("the exponent of a product of 0", z3.ULE(exponent, _LARGEST_EXPONENT), accumulator == 0),
-        *holds("the product", pipeline.at(_LEAVES_PRODUCT, "lane/product") == exact),
+        *_product(block),
         *_product_bounds(),
     ]
+
+
+def _product(block: pyrtl.Block) -> list[str]:
+    """What leaves the multipliers is the product of the factors: each piece is one, and their sum is the whole."""
+    pipeline = Pipeline(block, cuts=["lane/significand", _MANTISSA])
+    significand = z3.BitVec(f"{_ENTERS_PRODUCT}@lane/significand", SIGNIFICANT_BITS)
+    mantissa = z3.BitVec(f"{_ENTERS_PRODUCT}@{_MANTISSA}", SIGNIFICANT_BITS - 1)
+    lefts = _halves(significand, _LOW_SIGNIFICAND)
+    rights = _halves(z3.Concat(z3.BitVecVal(1, 1), mantissa), _LOW_MANTISSA)
+    found, pieces, total = [], [], z3.BitVecVal(0, _PRODUCT_BITS)
+    for left_name, (left_weight, left) in lefts.items():
+        for right_name, (right_weight, right) in rights.items():
+            name, bits = f"lane/product_{left_name}_{right_name}", left.size() + right.size()
+            exact = extended(left, bits) * extended(right, bits)
+            found += holds(f"the piece {name}", pipeline.at(_PIECES, name) == exact)
+            pieces.append(name)
+            total += extended(z3.BitVec(f"{_PIECES}@{name}", bits), _PRODUCT_BITS) << (left_weight + right_weight)
+    whole = Pipeline(block, cuts=pieces).at(_LEAVES_PRODUCT, "lane/product")
+    return found + holds("the sum of the pieces", whole == total) + _sum_is_the_product()
+
+
+def _halves(factor: Term, place: int) -> dict[str, tuple[int, Term]]:
+    """Weight and value of the bits below a place, and of the others."""
+    return {
+        "low": (0, z3.Extract(place - 1, 0, factor)),
+        "high": (place, z3.Extract(factor.size() - 1, place, factor)),
+    }
+
+
+def _sum_is_the_product() -> list[str]:
+    """The sum of four products of parts is the product of the wholes: over the integers, so modulo 2**48, too."""
+    low_left, high_left, low_right, high_right = z3.Ints("low_left high_left low_right high_right")
+    left_weight, right_weight = 1 << _LOW_SIGNIFICAND, 1 << _LOW_MANTISSA
+    pieces = (
+        low_left * low_right
+        + low_left * high_right * right_weight
+        + high_left * low_right * left_weight
+        + high_left * high_right * left_weight * right_weight
+    )
+    whole = (high_left * left_weight + low_left) * (high_right * right_weight + low_right)
+    return holds("the product of sums", pieces == whole)
 
 
 def _product_bounds() -> list[str]:
@@ -120,8 +165,8 @@ def _product_bounds() -> list[str]:
 def _quotient(block: pyrtl.Block) -> list[str]:
     """From the product to the byte: rounded to 24 bits, shifted and rounded, moved and clipped."""
     pipeline = Pipeline(block, cuts=["lane/product", "lane/exponent_of_product"])
-    product = z3.BitVec(f"{_LEAVES_PRODUCT}@lane/product", 48)
-    exponent = z3.BitVec(f"{_LEAVES_PRODUCT}@lane/exponent_of_product", 9)
+    product = z3.BitVec(f"{_LEAVES_PRODUCT}@lane/product", _PRODUCT_BITS)
+    exponent = z3.BitVec(f"{_LEAVES_EXPONENT}@lane/exponent_of_product", 9)
     sign = z3.Extract(31, 31, _variable("accumulator", _REQUANTISER))
     zero_point, low, high = (_variable(name, _REQUANTISER) for name in ("zero_point", "low", "high"))
     quotient = scaled_and_rounded(product, sign, 8 - extended(exponent, 12), SIGNIFICANT_BITS, 64)
