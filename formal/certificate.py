@@ -26,6 +26,7 @@ from typing import Any
 
 import pyrtl
 
+from formal.and_inverter_graph import port_widths, verilog
 from formal.problem import Problem, View
 from formal.wire_logic import WIRE_LOGIC, Word
 
@@ -121,7 +122,7 @@ class _Copy:
         if isinstance(wire, pyrtl.Const):
             return pyrtl.Const(wire.val, len(wire))
         if net is None:
-            return self._port("input", self.index, wire.name, "", len(wire))
+            return self._port("given", self.index, wire.name, "", len(wire))
         self.states[wire.name] = self._port("now", self.index, wire.name, "", len(wire))
         return self.states[wire.name]
 
@@ -188,9 +189,9 @@ def _build(problem: Problem, directory: Path) -> Path:
     _outputs({"good": good, "cover": covers, "kept": list(kept.values())})
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{problem.name}.v"
-    with path.open("w") as file:
-        pyrtl.output_to_verilog(file, add_reset=False)
+    path.write_text(verilog())
     meaning = {
+        "ports": port_widths(),
         "invariant": names,
         "good": [claim.name for claim in problem.properties],
         "cover": [claim.name for claim in problem.covers],

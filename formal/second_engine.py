@@ -1,4 +1,4 @@
-"""Checks certificates without Z3 and without the translator: yosys makes and-inverter graphs of the Verilog, CaDiCaL
+"""Checks certificates without Z3 and without the translator: ABC makes and-inverter graphs of the Verilog, CaDiCaL
 decides four questions about them.
 
 - *initiation*: no state after reset violates a conjunct;
@@ -10,32 +10,26 @@ decides four questions about them.
 
 from __future__ import annotations
 
+import functools
 import json
-import re
+import multiprocessing
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pysat.solvers import Solver
 
-from formal.yosys import YosysError, run_yosys
+from formal.and_inverter_graph import Evaluator, Graph, GraphError, and_inverter_graph
+from formal.campaign import processors
 
-_COMMANDS = (
-    "prep -flatten -top toplevel",
-    "opt -full",
-    "techmap",
-    "opt -fast",
-    "aigmap",
-    "opt_clean",
-)
 _AT_ONCE = 64
 """Claims that are one question at most."""
-
-
-class SecondEngineError(Exception):
-    """The certificate could not be turned into an and-inverter graph."""
+_FALSE = 1
+"""The solver's variable that is false."""
 
 
 @dataclass(frozen=True)
@@ -66,159 +60,125 @@ class SecondOpinion:
         return not (self.initiation or self.consecution or self.properties or self.vacuous)
 
 
-class Graph:
-    """An and-inverter graph in ASCII AIGER, without latches. Literals are AIGER's: twice the node, plus 1 inverted.
+@dataclass(frozen=True)
+class _Question:
+    """Which of some claims can be false; `about` is "initiation", "cover", or the name of outputs of the module."""
 
-    Gates come after what they depend on, and after all inputs, as in the files of yosys.
-    """
-
-    def __init__(self, text: str) -> None:
-        lines = text.splitlines()
-        _, nodes, inputs, latches, outputs, gates = lines[0].split()[:6]
-        if latches != "0":
-            raise SecondEngineError("the certificate is not combinational")
-        self.nodes = int(nodes)
-        first = 1
-        literals = [int(line) for line in lines[first : first + int(inputs)]]
-        first += int(inputs)
-        driven = [int(line) for line in lines[first : first + int(outputs)]]
-        first += int(outputs)
-        self.gates: dict[int, tuple[int, int]] = {}
-        last = max(literals, default=0) // 2
-        for line in lines[first : first + int(gates)]:
-            out, a, b = (int(literal) for literal in line.split())
-            if out & 1 or out // 2 <= last or max(a, b) >= out:
-                raise SecondEngineError(f"a gate that does not come after its operands: {line}")
-            last = out // 2
-            self.gates[last] = (a, b)
-        self.inputs: dict[str, int] = {}
-        self.outputs: dict[str, list[int]] = {}
-        bits: dict[str, dict[int, int]] = {}
-        for line in lines[first + int(gates) :]:
-            match = re.fullmatch(r"([io])(\d+) (\S+?)(?:\[(\d+)\])?", line)
-            if line == "c":
-                break
-            if match is None:
-                raise SecondEngineError(f"not understood in the graph: {line}")
-            place, name, bit = int(match[2]), match[3], int(match[4] or 0)
-            if match[1] == "i":
-                self.inputs[f"{name}[{bit}]"] = literals[place] // 2
-            else:
-                bits.setdefault(name, {})[bit] = driven[place]
-        self.outputs = {name: [found[bit] for bit in range(len(found))] for name, found in bits.items()}
-
-    def supports(self) -> dict[int, int]:
-        """For each node a bit set of the words among the inputs that it depends on."""
-        words: dict[str, int] = {}
-        found: dict[int, int] = {}
-        for name, node in self.inputs.items():
-            found[node] = 1 << words.setdefault(name.rpartition("[")[0], len(words))
-        for node, (a, b) in self.gates.items():
-            found[node] = found.get(a // 2, 0) | found.get(b // 2, 0)
-        return found
-
-    def evaluated(self, inputs: Mapping[int, bool]) -> dict[int, bool]:
-        """The value of every gate; inputs that are not given are 0."""
-        values = {0: False, **inputs}
-        for node, (a, b) in self.gates.items():
-            values[node] = values.get(a // 2, False) != bool(a & 1) and values.get(b // 2, False) != bool(b & 1)
-        return values
-
-    def cone(self, literals: Iterable[int]) -> set[int]:
-        """Nodes that the literals depend on."""
-        found: set[int] = set()
-        pending = [literal // 2 for literal in literals]
-        while pending:
-            node = pending.pop()
-            if node not in found:
-                found.add(node)
-                if node in self.gates:
-                    pending += [literal // 2 for literal in self.gates[node]]
-        return found
+    about: str
+    claims: tuple[int, ...]
 
 
-class _Frame:
-    """Clauses of a part of the graph; `given` maps nodes to solver literals that exist already."""
-
-    def __init__(self, graph: Graph, solver: Any, first: int, nodes: set[int], given: Mapping[int, int]) -> None:
-        self._graph, self._solver = graph, solver
-        self._given, self._first = given, first
-        self._defined: set[int] = set()
-        solver.add_clause([-self.literal(0)])
-        self.define(nodes)
-
-    def define(self, nodes: set[int]) -> None:
-        """Add the clauses of these nodes, as far as they are not there yet."""
-        for node in sorted(nodes - self._defined):
-            if node in self._graph.gates and node not in self._given:
-                a, b = (self.literal(literal) for literal in self._graph.gates[node])
-                out = self.literal(2 * node)
-                self._solver.add_clause([-out, a])
-                self._solver.add_clause([-out, b])
-                self._solver.add_clause([out, -a, -b])
-        self._defined |= nodes
-
-    def literal(self, literal: int) -> int:
-        """The solver's literal."""
-        node = literal // 2
-        positive = self._given[node] if node in self._given else self._first + node
-        return -positive if literal & 1 else positive
-
-
-def and_inverter_graph(verilog: Path) -> Graph:
-    """Let yosys translate a certificate.
-
-    Raises:
-        SecondEngineError: with the end of what yosys said.
-    """
-    target = verilog.with_suffix(".aag")
-    try:
-        run_yosys([f"read_verilog {verilog}", *_COMMANDS, f"write_aiger -ascii -symbols {target}"])
-    except YosysError as problem:
-        raise SecondEngineError(f"yosys failed on {verilog}: {problem}") from problem
-    return Graph(target.read_text())
-
-
-def check_certificate(verilog: Path) -> SecondOpinion:
-    """Check a certificate that `write_certificate` wrote.
+def check_certificate(verilog: Path, progress: Callable[[float], None] | None = None) -> SecondOpinion:
+    """Check a certificate that `write_certificate` wrote, on all processors.
 
     Args:
         verilog: the file; the one beside it, in JSON, names the bits of its outputs.
+        progress: called with the fraction of the questions that is answered.
+
+    Raises:
+        GraphError: when ABC does not understand it, or the file beside it names other bits.
     """
     started = time.monotonic()
     meaning: dict[str, Any] = json.loads(verilog.with_suffix(".json").read_text())
-    following: Mapping[str, tuple[str, int]] = meaning.pop("next")
-    graph = and_inverter_graph(verilog)
-    output = graph.outputs
-    for name, names in meaning.items():
-        if names and len(output[name]) != len(names):
-            raise SecondEngineError(f"{len(names)} names for {len(output[name])} bits of {name}")
-    invariant, names = output["invariant"], meaning["invariant"]
-    cycle = _Cycle(graph, following)
+    graph = and_inverter_graph(verilog, meaning["ports"])
+    for name in ("invariant", "good", "cover", "kept"):
+        if meaning[name] and len(graph.outputs[name]) != len(meaning[name]):
+            raise GraphError(f"{len(meaning[name])} names for {len(graph.outputs[name])} bits of {name}")
+    questions = list(_questions(meaning))
+    failing: dict[str, set[int]] = {question.about: set() for question in questions}
+    for done, (question, found) in enumerate(_answers(verilog, questions), 1):
+        failing[question.about].update(found)
+        if progress is not None:
+            progress(done / len(questions))
+    names = {"initiation": meaning["invariant"], **meaning, "cover": [*meaning["cover"], "a state after reset"]}
+
+    def named(about: str) -> tuple[str, ...]:
+        return tuple(names[about][index] for index in sorted(failing.get(about, ())))
+
     return SecondOpinion(
-        initiation=_initiation(graph, invariant, names),
-        consecution=(
-            *cycle.failing(invariant, names, after=True),
-            *cycle.failing(output["kept"], meaning["kept"], after=False),
-        ),
-        properties=cycle.failing(output["good"], meaning["good"], after=False),
-        vacuous=_vacuous(graph, output["cover"], meaning["cover"]),
-        conjuncts=len(names),
-        gates=len(graph.gates),
+        initiation=named("initiation"),
+        consecution=(*named("invariant"), *named("kept")),
+        properties=named("good"),
+        vacuous=named("cover"),
+        conjuncts=len(meaning["invariant"]),
+        gates=graph.gates,
         seconds=time.monotonic() - started,
     )
 
 
-def _assumed(graph: Graph) -> list[int]:
-    return [*graph.outputs["invariant"], *graph.outputs["assumed"]]
+def _questions(meaning: dict[str, Any]) -> Iterator[_Question]:
+    """All that is asked; conjuncts of one group together."""
+    yield _Question("cover", tuple(range(len(meaning["cover"]))))
+    yield _Question("initiation", tuple(range(len(meaning["invariant"]))))
+    for about in ("invariant", "good", "kept"):
+        groups: dict[str, list[int]] = {}
+        for index, name in enumerate(meaning[about]):
+            groups.setdefault(name.rpartition("(")[2] if about == "invariant" else "", []).append(index)
+        for indices in groups.values():
+            for place in range(0, len(indices), _AT_ONCE):
+                yield _Question(about, tuple(indices[place : place + _AT_ONCE]))
 
 
-def _initiation(graph: Graph, invariant: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    start = graph.outputs["start"]
-    with Solver("cadical153") as solver:
-        frame = _Frame(graph, solver, 1, graph.cone([*invariant, *start]), {})
-        solver.add_clause([frame.literal(start[0])])
-        return _violated(solver, [frame.literal(literal) for literal in invariant], names, graph.nodes + 2)
+def _answers(verilog: Path, questions: Sequence[_Question]) -> Iterator[tuple[_Question, list[int]]]:
+    workers = min(processors(), len(questions))
+    if workers < 2:
+        yield from (_answer(verilog, question) for question in questions)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as executor:
+        futures = [executor.submit(_answer, verilog, question) for question in questions]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _answer(verilog: Path, question: _Question) -> tuple[_Question, list[int]]:
+    """The claims that fail, in whatever process."""
+    return question, _cycle(verilog).failing(question)
+
+
+@functools.lru_cache(maxsize=1)
+def _cycle(verilog: Path) -> _Cycle:
+    """What this process knows of the certificate that it works on."""
+    meaning: dict[str, Any] = json.loads(verilog.with_suffix(".json").read_text())
+    return _Cycle(Graph(verilog.with_suffix(".aig").read_bytes()), meaning["next"])
+
+
+class _Frame:
+    """Clauses of a part of the graph, for one cycle; variables are numbered as they come."""
+
+    def __init__(self, graph: Graph, solver: Any, first: int) -> None:
+        self._graph, self._solver, self.free = graph, solver, first
+        self.numbers = np.zeros(graph.nodes + 1, np.int32)
+        """For each node the solver's literal; 0 if it has none."""
+        self.numbers[0] = _FALSE
+
+    def define(self, nodes: Any) -> None:
+        """Add the clauses of these nodes, which come with all that they depend on, as far as they are not there."""
+        nodes = nodes[self.numbers[nodes] == 0]
+        self.numbers[nodes] = np.arange(self.free, self.free + len(nodes))
+        self.free += len(nodes)
+        gates = nodes[self._graph.is_gate(nodes)]
+        outs = self.numbers[gates]
+        left, right = (self._literals(operand) for operand in self._graph.operands[:, gates])
+        for parts in ((-outs, left), (-outs, right), (outs, -left, -right)):
+            self._solver.append_formula(np.stack(parts, axis=1).tolist())
+
+    def _literals(self, literals: Any) -> Any:
+        positive = self.numbers[literals >> 1]
+        return np.where(literals & 1, -positive, positive)
+
+    def literal(self, literal: int) -> int:
+        """The solver's literal of one that is defined."""
+        positive = int(self.numbers[literal >> 1])
+        return -positive if literal & 1 else positive
+
+    def inputs(self) -> Any:
+        """The inputs that have a variable here."""
+        nodes = np.flatnonzero(self.numbers)[1:]
+        return nodes[~self._graph.is_gate(nodes)]
 
 
 class _Cycle:
@@ -229,39 +189,55 @@ class _Cycle:
     "violated" is about cycles in which all that is known holds, and leaving things out assumes nothing.
     """
 
-    def __init__(self, graph: Graph, following: Mapping[str, tuple[str, int]]) -> None:
-        self._graph, self._known = graph, _assumed(graph)
-        self._supports = graph.supports()
-        self._after: dict[int, int] = {}  # node of an input -> literal of its next value; one without may have any
+    def __init__(self, graph: Graph, following: dict[str, tuple[str, int]]) -> None:
+        self._graph = graph
+        known = {*graph.outputs["invariant"], *graph.outputs["assumed"]}
+        self._known = sorted(known)
+        self._words = _words(graph)
+        self._supports = dict(zip(self._known, _supports(graph, self._known, self._words), strict=True))
+        self._evaluate = Evaluator(graph, self._known)
+        self._after = np.full(graph.nodes + 1, -1, np.int64)  # literal after the cycle; an input without may have any
         for name, (state, first) in following.items():
             for bit, literal in enumerate(graph.outputs[name], first):
                 node = graph.inputs.get(f"{state}[{bit}]")
                 if node is not None:
                     self._after[node] = literal
-        self._rigid = {node for name, node in graph.inputs.items() if name.startswith("rigid")}
+        for name, node in graph.inputs.items():
+            if name.startswith("rigid"):
+                self._after[node] = 2 * node
 
-    def failing(self, claims: Sequence[int], names: Sequence[str], after: bool) -> tuple[str, ...]:
-        """Names of the claims that can be false in the cycle, or after it; those of one group are one question."""
-        groups: dict[str, list[int]] = {}
-        for index, name in enumerate(names):
-            groups.setdefault(name.rpartition("(")[2] if after else "", []).append(index)
-        chunks = [all_[at : at + _AT_ONCE] for all_ in groups.values() for at in range(0, len(all_), _AT_ONCE)]
-        failing = {index for chunk in chunks for index in self._violated(claims, chunk, after)}
-        return tuple(names[index] for index in sorted(failing))
+    def failing(self, question: _Question) -> list[int]:
+        """The claims that fail."""
+        if question.about == "initiation":
+            return self._initiation()
+        if question.about == "cover":
+            return self._vacuous(question.claims)
+        claims = [self._graph.outputs[question.about][index] for index in question.claims]
+        violated = self._violated(claims, after=question.about == "invariant")
+        return [question.claims[place] for place in violated]
 
-    def _violated(self, claims: Sequence[int], chosen: Sequence[int], after: bool) -> list[int]:
+    def _violated(self, claims: Sequence[int], after: bool) -> list[int]:
+        """Places of the claims that can be false in the cycle, or after it."""
         graph = self._graph
-        later_nodes = graph.cone(claims[index] for index in chosen) if after else set()
-        leaves = later_nodes & (self._after.keys() | self._rigid)
-        roots = [self._after.get(node, 2 * node) for node in leaves] if after else [claims[index] for index in chosen]
-        words = 0
-        for node in (*(root // 2 for root in roots), *leaves):
-            words |= self._supports.get(node, 0)
         with Solver("cadical153") as solver:
-            now = _Frame(graph, solver, 1, graph.cone(roots), {})
-            given = {node: now.literal(self._after.get(node, 2 * node)) for node in leaves}
-            later = _Frame(graph, solver, graph.nodes + 2, later_nodes, given)
-            goals = [-(later if after else now).literal(claims[index]) for index in chosen]
+            solver.add_clause([-_FALSE])
+            now = _Frame(graph, solver, _FALSE + 1)
+            frame = now
+            if after:
+                nodes = graph.cone(claims)
+                leaves = nodes[self._after[nodes] >= 0]
+                roots = graph.cone(self._after[leaves])
+                now.define(roots)
+                frame = _Frame(graph, solver, now.free)
+                frame.numbers[leaves] = now._literals(self._after[leaves])
+                frame.define(nodes)
+                now.free = frame.free
+                read = np.concatenate([roots, leaves])
+            else:
+                read = graph.cone(claims)
+                now.define(read)
+            words = _set(self._words[read])
+            goals = [-frame.literal(claim) for claim in claims]
             asserted: set[int] = set()
 
             def assume(literals: Sequence[int]) -> None:
@@ -278,51 +254,83 @@ class _Cycle:
                     assume(broken)
                 return False
 
-            assume([literal for literal in self._known if self._supports.get(literal // 2, 0) & ~words == 0])
-            any_of_them = 2 * graph.nodes + 4
+            assume([literal for literal in self._known if self._supports[literal] & ~words == 0])
+            any_of_them = now.free
+            now.free += 1
             solver.add_clause([-any_of_them, *goals])
             if not possible(any_of_them):
                 return []
-            return [index for index, goal in zip(chosen, goals, strict=True) if possible(goal)]
+            return [place for place, goal in enumerate(goals) if possible(goal)]
 
     def _broken(self, now: _Frame, model: Sequence[int]) -> list[int]:
         """What is known and yet does not hold in the state and inputs of a model."""
-        inputs = {}
-        for node in self._graph.inputs.values():
-            number = now.literal(2 * node)
-            inputs[node] = number <= len(model) and model[number - 1] > 0
-        values = self._graph.evaluated(inputs)
-        return [literal for literal in self._known if values.get(literal // 2, False) == bool(literal & 1)]
+        inputs = now.inputs()
+        given = np.array(model, np.int64)[now.numbers[inputs] - 1] > 0
+        values = self._evaluate(inputs, given)
+        return [self._known[place] for place in np.flatnonzero(values == 0)]
+
+    def _initiation(self) -> list[int]:
+        """The conjuncts that do not hold after reset."""
+        graph = self._graph
+        claims, start = graph.outputs["invariant"], graph.outputs["start"]
+        with Solver("cadical153") as solver:
+            solver.add_clause([-_FALSE])
+            frame = _Frame(graph, solver, _FALSE + 1)
+            frame.define(graph.cone([*claims, *start]))
+            solver.add_clause([frame.literal(start[0])])
+            goals = [-frame.literal(claim) for claim in claims]
+            failing: list[int] = []
+            for place in range(0, len(goals), _AT_ONCE):
+                chunk, chosen = goals[place : place + _AT_ONCE], frame.free
+                frame.free += 1
+                solver.add_clause([-chosen, *chunk])
+                if solver.solve(assumptions=[chosen]):
+                    failing += [index for index, goal in enumerate(chunk, place) if solver.solve(assumptions=[goal])]
+            return failing
+
+    def _vacuous(self, indices: Sequence[int]) -> list[int]:
+        """The covers that no cycle with all that is known reaches; one more if no state is one after reset."""
+        graph = self._graph
+        covers, start = [graph.outputs["cover"][index] for index in indices], graph.outputs["start"][0]
+        with Solver("cadical153") as solver:
+            solver.add_clause([-_FALSE])
+            frame = _Frame(graph, solver, _FALSE + 1)
+            frame.define(graph.cone([*self._known, *covers]))
+            for literal in self._known:
+                solver.add_clause([frame.literal(literal)])
+            missing = [
+                index
+                for index, claim in zip(indices, covers, strict=True)
+                if not solver.solve(assumptions=[frame.literal(claim)])
+            ]
+        with Solver("cadical153") as solver:
+            solver.add_clause([-_FALSE])
+            frame = _Frame(graph, solver, _FALSE + 1)
+            frame.define(graph.cone([start]))
+            begins = solver.solve(assumptions=[frame.literal(start)])
+        return missing if begins else [*missing, len(indices)]
 
 
-def _reached(graph: Graph, claims: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    """Names of the claims that can be true in a cycle with the invariant and the assumptions."""
-    with Solver("cadical153") as solver:
-        frame = _Frame(graph, solver, 1, graph.cone([*_assumed(graph), *claims]), {})
-        for literal in _assumed(graph):
-            solver.add_clause([frame.literal(literal)])
-        return tuple(
-            name for name, claim in zip(names, claims, strict=False) if solver.solve(assumptions=[frame.literal(claim)])
-        )
+def _words(graph: Graph) -> Any:
+    """For each node the number of the word that it is an input bit of; -1 for gates."""
+    numbers: dict[str, int] = {}
+    words = np.full(graph.nodes + 1, -1, np.int32)
+    for name, node in graph.inputs.items():
+        words[node] = numbers.setdefault(name.rpartition("[")[0], len(numbers))
+    return words
 
 
-def _vacuous(graph: Graph, covers: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:
-    reached = _reached(graph, covers, names)
-    missing = tuple(name for name in names if name not in reached)
-    start = graph.outputs["start"][0]
-    with Solver("cadical153") as solver:
-        frame = _Frame(graph, solver, 1, graph.cone([start]), {})
-        begins = solver.solve(assumptions=[frame.literal(start)])
-    return missing if begins else (*missing, "a state after reset")
+def _set(words: Any) -> int:
+    """A bit for each word that occurs."""
+    return sum(1 << int(word) for word in np.unique(words) if word >= 0)
 
 
-def _violated(solver: Any, claims: Sequence[int], names: Sequence[str], free: int) -> tuple[str, ...]:
-    """Names of the claims that can be false, asked for some dozens at a time and one by one where one fails."""
-    failing: list[str] = []
-    for place in range(0, len(claims), _AT_ONCE):
-        chunk = range(place, min(place + _AT_ONCE, len(claims)))
-        chosen = free + place // _AT_ONCE
-        solver.add_clause([-chosen, *(-claims[index] for index in chunk)])
-        if solver.solve(assumptions=[chosen]):
-            failing += [names[index] for index in chunk if solver.solve(assumptions=[-claims[index]])]
-    return tuple(failing)
+def _supports(graph: Graph, literals: Sequence[int], words: Any) -> list[int]:
+    """For each literal the words that it depends on, as a set of bits."""
+    nodes = graph.cone(literals)
+    found: dict[int, int] = {0: 0}
+    for node, word, a, b in zip(
+        nodes.tolist(), words[nodes].tolist(), *(graph.operands[:, nodes] >> 1).tolist(), strict=True
+    ):
+        found[node] = 1 << word if word >= 0 else found[a] | found[b]
+    return [found[literal >> 1] for literal in literals]

@@ -176,6 +176,7 @@ def _of_bug(name: str, explain: bool, vcd: Path | None, as_json: bool) -> int:
 
 def _certify(names: Sequence[str], directory: Path, pool: PoolConfig, as_json: bool) -> int:
     """Second opinions on the invariants of the theorems, of all about the shell unless some are named."""
+    from formal.and_inverter_graph import GraphError
     from formal.certificate import write_certificate
     from formal.second_engine import check_certificate
     from formal.shell import shell_block
@@ -189,8 +190,15 @@ def _certify(names: Sequence[str], directory: Path, pool: PoolConfig, as_json: b
     with fraction_progress(f"certifying on pool {pool.name}") as progress:
         for place, each in enumerate(stated):
             progress(place / len(stated), each.name)
-            problem = each.problem(pool, shell_block(pool), over_approximate=False)
-            opinion = check_certificate(write_certificate(problem, directory))
+            statement = each.problem(pool, shell_block(pool), over_approximate=False)
+
+            def advance(fraction: float, place: int = place, name: str = each.name) -> None:
+                progress((place + fraction) / len(stated), name)
+
+            try:
+                opinion = check_certificate(write_certificate(statement, directory), advance)
+            except GraphError as failed:
+                raise InputError(f"{each.name}: {failed}") from None
             entries.append(
                 {
                     "name": each.name,

@@ -15,7 +15,7 @@ from formal.certificate import write_certificate
 from formal.induction import infer
 from formal.mutation import mutated, tie
 from formal.problem import Candidate, Claim, Problem, View
-from formal.second_engine import Graph, SecondEngineError, SecondOpinion, and_inverter_graph, check_certificate
+from formal.second_engine import SecondOpinion, check_certificate
 from formal.transition import TransitionSystem
 from formal.wire_logic import WIRE_LOGIC, Word
 from scripts.commands.prove import prove
@@ -91,20 +91,6 @@ def test_it_rejects_the_invariant_of_a_broken_design(owned: Problem, bug: object
 def test_it_rejects_a_theorem_whose_cover_is_out_of_reach(owned: Problem, tmp_path: Path) -> None:
     vacuous = Claim("never", lambda logic, view: logic.any([]))
     assert _opinion(replace(owned, covers=[vacuous]), tmp_path).vacuous == ("never",)
-
-
-def test_what_yosys_refuses_is_an_error_of_ours(tmp_path: Path) -> None:
-    broken = tmp_path / "broken.v"
-    broken.write_text("module toplevel(input a; endmodule\n")
-    with pytest.raises(SecondEngineError, match="yosys failed"):
-        and_inverter_graph(broken)
-
-
-@pytest.mark.parametrize("gates", ["4 6 2\n6 2 2", "6 2 2\n4 2 2", "4 5 2\n6 2 2", "2 0 0\n4 2 2", "5 2 2\n6 2 2"])
-def test_gates_that_do_not_ascend_are_refused(gates: str) -> None:
-    assert Graph("aag 3 1 0 1 2\n2\n6\n4 2 2\n6 4 2\ni0 a\no0 b\n").gates == {2: (2, 2), 3: (4, 2)}
-    with pytest.raises(SecondEngineError, match="after its operands"):
-        Graph(f"aag 3 1 0 1 2\n2\n6\n{gates}\ni0 a\no0 b\n")
 
 
 def test_a_wire_has_no_truth_value() -> None:
