@@ -138,15 +138,15 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "a lost sticky bit", "arithmetic", "the adder takes every remainder with a guard bit for a tie",
-        lambda: _adder("adder: result", tie("lane/sticky", 0)),
+        lambda: _adder("adder: result", tie("lane/sticky_2", 0)),
     ),
     CheckMutant(
         "one rounding instead of two", "arithmetic", "the adder does not round b * factor_b + offset",
         lambda: _adder("adder: first rounding", tie("lane/with_offset_rounded_dropped", 0)),
     ),
     CheckMutant(
-        "half of a sum", "arithmetic", "the lower half of the sum of b and the offset does not arrive",
-        lambda: _adder("adder: sums", tie("lane/with_offset_low_sum", 0)),
+        "half of a product", "arithmetic", "the upper bits of a mantissa of the adder do not count",
+        lambda: _adder("adder: sums", tie("lane/b_high_product", 0)),
     ),
     CheckMutant(
         "another lane", "arithmetic", "one lane of the core rounds in another way than the one that is proved",

@@ -50,7 +50,7 @@ class ArrayAlgebra:
         """See `Algebra.operate`.
 
         Raises:
-            ValueError: for sums and differences beyond 64 bits, which do not occur.
+            ValueError: for differences and comparisons beyond 64 bits, which do not occur.
         """
         first = arguments[0]
         match operation:
@@ -68,6 +68,9 @@ class ArrayAlgebra:
                 functions: dict[str, Any] = {"&": np.bitwise_and, "|": np.bitwise_or, "^": np.bitwise_xor}
                 functions["n"] = lambda left, right: ~(left & right)
                 return _limbs(functions[operation], arguments, bits)
+        if operation == "+" and min(widths) > _LIMB:
+            left, right = arguments
+            return _wide_sum(left, right, bits)
         if max(widths) > _LIMB or (bits > _LIMB and operation in "+-"):
             raise ValueError(f"operation {operation!r} on {max(widths)} bits")
         left, right = arguments
@@ -104,6 +107,13 @@ def _limbs(function: Any, arguments: Sequence[Any], bits: int) -> Any:
     return low, high & _mask(bits - _LIMB)
 
 
+def _wide_sum(left: Any, right: Any, bits: int) -> Any:
+    """The sum of two values of more than 64 bits each."""
+    low = left[0] + right[0]
+    carry = (low < left[0]).astype(np.uint64)
+    return low, (left[1] + right[1] + carry) & _mask(bits - _LIMB)
+
+
 def _joined(parts: Sequence[Any], widths: Sequence[int], bits: int) -> Any:
     """Concatenation, most significant part first; a bit that is repeated (a sign) is spread at once."""
     low: Any = np.uint64(0)
@@ -134,7 +144,7 @@ def _selected(value: Any, places: Sequence[int]) -> Any:
     for first, last in reversed(runs):
         parts.append(_run(value, first, last - first + 1))
         widths.append(last - first + 1)
-    if len(parts) == 1 and widths[0] <= _LIMB:
+    if len(parts) == 1:
         return parts[0]
     return _joined(parts, widths, len(places))
 
@@ -148,8 +158,9 @@ def _run(value: Any, first: int, count: int) -> Any:
     if first >= _LIMB:
         return high >> np.uint64(first - _LIMB) & _mask(count)
     if first == 0:
-        raise ValueError("a run of more than 64 bits")
-    return (low >> np.uint64(first) | high << np.uint64(_LIMB - first)) & _mask(count)
+        return low, high & _mask(count - _LIMB)
+    moved = low >> np.uint64(first) | high << np.uint64(_LIMB - first)
+    return moved & _mask(count) if count <= _LIMB else (moved, high >> np.uint64(first) & _mask(count - _LIMB))
 
 
 class _Zeros(Mapping[str, Any]):

@@ -7,16 +7,21 @@ from collections.abc import Mapping
 import pyrtl
 from pyrtl import Const, WireVector, concat, select
 
-from isa.arithmetic import ADD_BITS, ADD_WIDTHS
+from isa.arithmetic import ADD_BITS, ADD_WIDTHS, SIGNIFICANT_BITS
 from rtl.hierarchy import hardware
-from rtl.rounding import clip, delay, dropped_bits, rounding_decision, rounds_up, stage, staged_sum
+from rtl.products import product_in_logic
+from rtl.rounding import clip, delay, dropped_bits, rounding_decision, rounds_up, stage, sum_with_carry
+from rtl.scrubbed import signed_fit
 
 ADDER_LATENCY = 19
 """Cycles from an operand on the inputs to its sum on the output."""
 
-_SUM_LATENCY = 2
 _ROUNDING_LATENCY = 4
-"""Mask, decision, and a sum in two stages."""
+"""The mask in two stages, the decision, and the sum."""
+_LOW_MANTISSA = 18
+"""Bits of a mantissa that its multiplier takes, as a signed number."""
+_FINE_BITS = 4
+"""Lower bits of `fraction`, by which the sum is shifted in a stage of their own."""
 _CLAMPED_BITS = 10
 """Enough for the rounded sum, clamped: every int8 bound lies strictly inside."""
 
@@ -28,8 +33,8 @@ def adder_constants(
     """Registers derived from one layer's constants, once for all lanes of a core.
 
     `parameters` holds a wire for every name in `isa.arithmetic.ADD_WIDTHS`, of that width. The result is for
-    `adder_lane`. It follows the parameters by two cycles, which is before a lane needs it: operands may enter in
-    the first cycle in which the parameters hold.
+    `adder_lane`. It follows the parameters by one or two cycles, which is before a lane needs it: operands may enter
+    in the first cycle in which the parameters hold.
     """
     for parameter, width in ADD_WIDTHS.items():
         if len(parameters[parameter]) != width:
@@ -45,10 +50,15 @@ def adder_constants(
         # -m = ~m + 1; the 1 is the carry into the lane's first sum.
         offset = stage(magnitude ^ negative.sign_extended(ADD_BITS), clear, "offset")
         below_point = concat(*(fraction > place for place in reversed(range(ADD_BITS - 1))))
-        return {
-            "mantissa_a": parameters["mantissa_a"],
+        factors = {}
+        for operand in ("a", "b"):
+            mantissa = parameters[f"mantissa_{operand}"]
+            low, high = mantissa[:_LOW_MANTISSA], mantissa[_LOW_MANTISSA:]
+            # As a signed number the low part lacks 2**18 where its top bit is set.
+            factors[f"low_{operand}"] = low
+            factors[f"high_{operand}"] = stage(high + low[-1], clear, f"high_{operand}")
+        return factors | {
             "shift_a": parameters["shift_a"],
-            "mantissa_b": parameters["mantissa_b"],
             "shift_b": parameters["shift_b"],
             "offset": offset,
             "offset_carry": negative,
@@ -75,21 +85,28 @@ def adder_lane(
     the last sum has left. Equal to `isa.arithmetic.add` wherever `add_parameters` accepts the scales.
     """
     with pyrtl.name_scope(name):
-        term_b = _term(b, constants["mantissa_b"], constants["shift_b"], clear, "b")
-        sum_b = staged_sum(term_b, constants["offset"], constants["offset_carry"], clear, "with_offset")
+
+        def factor(operand: str) -> tuple[WireVector, WireVector, WireVector]:
+            return constants[f"low_{operand}"], constants[f"high_{operand}"], constants[f"shift_{operand}"]
+
+        term_b = _term(b, *factor("b"), clear, "b")
+        sum_b = _sum(term_b, constants["offset"], constants["offset_carry"], clear, "with_offset")
         rounded_b = _rounded(sum_b, clear, "with_offset_rounded")
 
-        waiting = delay(a, _SUM_LATENCY + _ROUNDING_LATENCY, clear, "a_waits")
-        term_a = _term(waiting, constants["mantissa_a"], constants["shift_a"], clear, "a")
-        sum_a = staged_sum(term_a, rounded_b, Const(0, 1), clear, "total")
+        waiting = delay(a, 1 + _ROUNDING_LATENCY, clear, "a_waits")
+        term_a = _term(waiting, *factor("a"), clear, "a")
+        sum_a = _sum(term_a, rounded_b, Const(0, 1), clear, "total")
         total = _rounded(sum_a, clear, "total_rounded")
 
         # One zero behind the point keeps the guard bit of a shift by `fraction`.
-        shifted = pyrtl.shift_right_arithmetic(concat(total, Const(0, 1)), constants["fraction"])
+        fraction = constants["fraction"]
+        coarse = concat(fraction[_FINE_BITS:], Const(0, _FINE_BITS))
+        shifted = stage(pyrtl.shift_right_arithmetic(concat(total, Const(0, 1)), coarse), clear, "shifted")
+        shifted = pyrtl.shift_right_arithmetic(shifted, fraction[:_FINE_BITS])
         floor = stage(shifted[1:], clear, "floor")
         guard = stage(shifted[0], clear, "guard")
         below_half = constants["below_half"]
-        sticky = stage((total[: len(below_half)] & below_half) != 0, clear, "sticky")
+        sticky = delay((total[: len(below_half)] & below_half) != 0, 2, clear, "sticky")
 
         negative = floor[-1]
         surplus = floor[_CLAMPED_BITS - 1 : -1]
@@ -103,30 +120,39 @@ def adder_lane(
         return stage(clip(stage(nearest, clear, "nearest"), low, high), clear, "output")
 
 
-def _term(operand: WireVector, mantissa: WireVector, shift: WireVector, clear: WireVector, name: str) -> WireVector:
-    """operand * (mantissa << shift), ADD_BITS bits: capture, multiply, shift. Latency 3.
+def _term(
+    operand: WireVector, low: WireVector, high: WireVector, shift: WireVector, clear: WireVector, name: str
+) -> WireVector:
+    """operand * ((high << 18) + low) << shift, ADD_BITS bits: capture, multiply, add, shift. Latency 4.
 
-    The multiplier takes the mantissa as a signed number, like the operand, so that one of 27 x 18 bits is enough; what
-    that takes off, operand << 24 where the mantissa's top bit is set, is added to the upper byte behind it.
+    The multiplier takes the low part, as a signed number like the operand, so that one of 18 x 18 bits is enough; the
+    other product is of logic. Registers stand between the multiplier and what is before and behind it.
     """
-    width, bits = len(operand), len(operand) + len(mantissa)
     captured = stage(operand, clear, f"{name}_captured")
-    exact = captured.sign_extended(bits) * mantissa.sign_extended(bits)
-    signed_product = stage(exact[:bits], clear, f"{name}_signed_product")
-    taken_off = stage(captured & mantissa[-1].sign_extended(width), clear, f"{name}_taken_off")
-    product = WireVector(bits, f"{name}_product")
-    product <<= concat((signed_product[-width:] + taken_off)[:width], signed_product[:-width])
+    bits = len(operand) + len(low)
+    exact = captured.sign_extended(bits) * low.sign_extended(bits)
+    low_product = stage(exact[:bits], clear, f"{name}_low_product")
+    high_product = stage(product_in_logic(captured, high), clear, f"{name}_high_product")
+    width = len(operand) + SIGNIFICANT_BITS - len(low)
+    upper = (signed_fit(low_product[len(low) :], width) + high_product)[:width]
+    product = stage(concat(upper, low_product[: len(low)]), clear, f"{name}_product")
     shifted = pyrtl.shift_left_logical(product.sign_extended(ADD_BITS), shift)
     return stage(shifted, clear, f"{name}_term")
 
 
+def _sum(left: WireVector, right: WireVector, carry: WireVector, clear: WireVector, name: str) -> WireVector:
+    """left + right + carry, modulo 2**ADD_BITS. Latency 1."""
+    return stage(sum_with_carry(left, right, carry)[:ADD_BITS], clear, f"{name}_sum")
+
+
 def _rounded(value: WireVector, clear: WireVector, name: str) -> WireVector:
-    """value to 24 significant bits: mask, decision, and the increment in two halves. Latency 4."""
-    dropped = stage(dropped_bits(value), clear, f"{name}_dropped")
-    value = stage(value, clear, f"{name}_value")
+    """value to 24 significant bits: the mask in two stages, the decision, and the increment. Latency 4."""
+    dropped = dropped_bits(value, halfway=lambda ones: stage(ones, clear, f"{name}_ones"))
+    dropped = stage(dropped, clear, f"{name}_dropped")
+    value = delay(value, 2, clear, f"{name}_value")
     truncated, last_place, up = rounding_decision(value, dropped)
     truncated = stage(truncated, clear, f"{name}_truncated")
     last_place = stage(last_place, clear, f"{name}_last_place")
     up = stage(up, clear, f"{name}_up")
     increment = last_place & up.sign_extended(len(last_place))
-    return staged_sum(truncated, increment.zero_extended(len(value)), Const(0, 1), clear, name)
+    return _sum(truncated, increment.zero_extended(ADD_BITS), Const(0, 1), clear, name)

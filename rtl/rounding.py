@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyrtl
 from pyrtl import Const, Register, WireVector, concat, select
 
 from isa.arithmetic import SIGNIFICANT_BITS
+
+_HALFWAY = 8
+"""The leading one has spread over so many bits in the middle of `dropped_bits`."""
 
 
 def stage(value: WireVector, clear: WireVector, name: str) -> Register:
@@ -45,8 +50,13 @@ def rounds_up(last: WireVector, guard: WireVector, sticky: WireVector) -> WireVe
     return guard & (sticky | last)
 
 
-def dropped_bits(value: WireVector, significant_bits: int = SIGNIFICANT_BITS) -> WireVector:
-    """Mask of the low bits that a signed W-bit value loses when rounded to `significant_bits`. Combinational.
+def dropped_bits(
+    value: WireVector,
+    significant_bits: int = SIGNIFICANT_BITS,
+    halfway: Callable[[WireVector], WireVector] = lambda ones: ones,
+) -> WireVector:
+    """Mask of the low bits that a signed W-bit value loses when rounded to `significant_bits`. Combinational, unless
+    `halfway` puts a register in the middle.
 
     W - 1 - significant_bits bits wide, since no more can be lost. A negative value takes the mask of its ones'
     complement, which differs from that of its magnitude only for powers of two; they lose nothing either way.
@@ -55,6 +65,8 @@ def dropped_bits(value: WireVector, significant_bits: int = SIGNIFICANT_BITS) ->
     ones = magnitude[significant_bits:]  # becomes all ones from the leading one downwards
     distance = 1
     while distance < len(ones):
+        if distance == _HALFWAY:
+            ones = halfway(ones)
         ones = ones | concat(Const(0, distance), ones[distance:])
         distance *= 2
     return ones
@@ -96,16 +108,6 @@ def sum_with_carry(left: WireVector, right: WireVector, carry: WireVector) -> Wi
     The carry enters as one more bit on the right, so that synthesis sees one carry chain, not two adders.
     """
     return (concat(left, Const(1, 1)) + concat(right, carry))[1 : len(left) + 2]
-
-
-def staged_sum(left: WireVector, right: WireVector, carry: WireVector, clear: WireVector, name: str) -> WireVector:
-    """left + right + carry (modulo 2**W, both W bits), half of the bits in each of two stages. Latency 2."""
-    half = len(left) // 2
-    low = stage(sum_with_carry(left[:half], right[:half], carry), clear, f"{name}_low_sum")
-    upper_left = stage(left[half:], clear, f"{name}_upper_left")
-    upper_right = stage(right[half:], clear, f"{name}_upper_right")
-    high = sum_with_carry(upper_left, upper_right, low[half])[:-1]
-    return stage(concat(high, low[:half]), clear, f"{name}_sum")
 
 
 def clip(value: WireVector, low: WireVector, high: WireVector) -> WireVector:

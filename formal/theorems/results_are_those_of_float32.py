@@ -12,7 +12,8 @@ The pipelines are unrolled; what enters before, behind or was in them is free, s
 time. They are cut at registers: a part proves what the next one assumes. The requantiser's product of two 24-bit
 numbers is one uninterpreted function, the same on both sides, of which only this is used, and proved: it is 0 for a
 significand of 0, and at least 2**46 for factors with leading ones. The netlist has four products of parts of the
-factors, each exact, and adds them up to that of the wholes. Its multipliers are exact multiplications.
+factors, each exact, and adds them up to that of the wholes; so the adder does with two. Its multipliers are exact
+multiplications.
 
 The lanes that are proved are those of the core: a part compares them with the core's netlist, net by net.
 
@@ -180,21 +181,21 @@ def _quotient(block: pyrtl.Block) -> list[str]:
 
 # ---- adder
 
-_FIRST_PRODUCT, _FIRST_SUM, _FIRST_ROUNDED = 2, 5, 9
-_SECOND_PRODUCT, _SECOND_SUM, _SECOND_ROUNDED = 8, 11, 15
+_FIRST_PRODUCT, _FIRST_SUM, _FIRST_ROUNDED = 3, 5, 9
+_SECOND_PRODUCT, _SECOND_SUM, _SECOND_ROUNDED = 8, 10, 14
 _CONSTANTS = 2
-"""Cycles in which the products, sums and rounded sums of b and of a are in their registers; the offset, which cycle 3
+"""Cycles in which the products, sums and rounded sums of b and of a are in their registers; the offset, which cycle 4
 needs first, is in its own from cycle 2 on."""
+_PRODUCTS = {"a": _SECOND_PRODUCT, "b": _FIRST_PRODUCT}
+_LOW_FACTOR = 18
+"""The lower bits of a mantissa of which one of the pieces of a product is made."""
 
 
 def _sums(block: pyrtl.Block) -> list[str]:
     """Products and sums are exact, modulo 2**64."""
     whole = Pipeline(block, _HELD)
-    operands = {"a": (_SECOND_PRODUCT, "mantissa_a"), "b": (_FIRST_PRODUCT, "mantissa_b")}
-    found = []
-    for operand, (cycle, mantissa) in operands.items():
-        exact = signed(_variable(operand, _ADDER), 32) * extended(_variable(mantissa, _ADDER), 32)
-        found += holds(f"the product of {operand}", whole.at(cycle, f"lane/{operand}_product") == exact)
+    found = [line for operand, cycle in _PRODUCTS.items() for line in _adder_product(block, operand, cycle)]
+    found += _signed_parts()
     shifted = extended(_variable("mantissa_f", _ADDER), ADD_BITS) << extended(_variable("shift_f", _ADDER), ADD_BITS)
     found += holds("the offset's magnitude", whole.at(1, "adder_constants/offset_magnitude") == shifted)
     negative = _variable("negative_f", _ADDER)
@@ -210,6 +211,50 @@ def _sums(block: pyrtl.Block) -> list[str]:
     rounded = z3.BitVec(f"{_FIRST_ROUNDED}@lane/with_offset_rounded_sum", ADD_BITS)
     second = _shifted(z3.BitVec(f"{_SECOND_PRODUCT}@lane/a_product", 32), "shift_a") + rounded
     return found + holds("the sum of a", pipeline.at(_SECOND_SUM, "lane/total_sum") == second)
+
+
+def _adder_product(block: pyrtl.Block, operand: str, cycle: int) -> list[str]:
+    """The product of an operand and its mantissa, `cycle` being that of its register.
+
+    Its pieces are the operand times the lower bits of the mantissa, read as a signed number, and times the others, to
+    which the sign bit of the lower ones is added.
+    """
+    mantissa = _variable(f"mantissa_{operand}", _ADDER)
+    lower, upper = z3.Extract(_LOW_FACTOR - 1, 0, mantissa), z3.Extract(SIGNIFICANT_BITS - 1, _LOW_FACTOR, mantissa)
+    captured, high = f"lane/{operand}_captured", f"adder_constants/high_{operand}"
+    low_piece, high_piece = f"lane/{operand}_low_product", f"lane/{operand}_high_product"
+    whole = Pipeline(block, _HELD)
+    high_bits = SIGNIFICANT_BITS - _LOW_FACTOR + 1
+    carried = extended(upper, high_bits) + extended(z3.Extract(_LOW_FACTOR - 1, _LOW_FACTOR - 1, mantissa), high_bits)
+    found = [
+        *holds(f"what is captured of {operand}", whole.at(cycle - 2, captured) == _variable(operand, _ADDER)),
+        *holds(f"the upper bits of mantissa_{operand}", whole.at(1, high) == carried),
+    ]
+    cut = Pipeline(block, (*_HELD, high), [captured, high])
+    factor, factor_high = z3.BitVec(f"{cycle - 2}@{captured}", 8), z3.BitVec(high, high_bits)
+    bits = 8 + _LOW_FACTOR, 8 + high_bits
+    exact = signed(factor, bits[0]) * signed(lower, bits[0]), signed(factor, bits[1]) * extended(factor_high, bits[1])
+    found += holds(f"the piece {low_piece}", cut.at(cycle - 1, low_piece) == exact[0])
+    found += holds(f"the piece {high_piece}", cut.at(cycle - 1, high_piece) == exact[1])
+    pieces = [
+        signed(z3.BitVec(f"{cycle - 1}@{name}", width), 32) << weight
+        for name, width, weight in ((low_piece, bits[0], 0), (high_piece, bits[1], _LOW_FACTOR))
+    ]
+    product = Pipeline(block, _HELD, [low_piece, high_piece]).at(cycle, f"lane/{operand}_product")
+    return found + holds(f"the sum of the pieces of {operand}", product == pieces[0] + pieces[1])
+
+
+def _signed_parts() -> list[str]:
+    """Lower bits read as a signed number lack 2**18 where their sign bit is set: over the integers, so modulo 2**32."""
+    operand, low, sign, high = z3.Ints("operand low sign high")
+    weight = 1 << _LOW_FACTOR
+    pieces = operand * (low - weight * sign) + operand * (high + sign) * weight
+    lower = z3.BitVec("lower", _LOW_FACTOR)
+    lacking = extended(z3.Extract(_LOW_FACTOR - 1, _LOW_FACTOR - 1, lower), 32) << _LOW_FACTOR
+    return [
+        *holds("the product of signed parts", pieces == operand * (high * weight + low)),
+        *holds("a signed part", signed(lower, 32) == extended(lower, 32) - lacking),
+    ]
 
 
 def _shifted(product: Term, shift: str) -> Term:
