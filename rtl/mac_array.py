@@ -225,11 +225,12 @@ def _sum(scrub: Scrub, terms: list[WireVector], name: str) -> WireVector:
     for level in range(levels + 1):
         if level:
             terms = [left + right for left, right in zip(terms[::2], terms[1::2], strict=True)]
+        if level == levels:
+            (total,) = terms
+            terms = [total ^ Const(1 << (len(total) - 1), len(total))]
         if (level + 1) % ADDER_LEVELS_PER_STAGE == 0 or level == levels:
             terms = [scrub.stage(term, f"{name}_{level}_{place}") for place, term in enumerate(terms)]
-    total = terms[0]
-    inverted = total ^ Const(1 << (len(total) - 1), len(total))
-    return signed_fit(inverted, 32)
+    return signed_fit(terms[0], 32)
 
 
 def identity_vector(array: int, row: WireVector) -> WireVector:

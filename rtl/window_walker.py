@@ -71,6 +71,10 @@ def _index_bits() -> int:
     return furthest.bit_length() + 1
 
 
+_FACTORS = ("output_rows", "output_columns", "input_columns", "stride_rows", "dilation_rows")
+"""Settings that are multiplied by one another."""
+
+
 @dataclass(frozen=True)
 class WindowSettings:
     """What CONFIG_WINDOW and CONFIG_TILE say, and what follows from it. `_left`: a count less one."""
@@ -86,6 +90,8 @@ class WindowSettings:
     dilation_rows: WireVector
     input_rows: WireVector
     input_columns: WireVector
+    multiplied_columns: WireVector
+    """The same a cycle later, for a multiplier."""
     plane_pitch: WireVector
     row_step: WireVector
     """Vectors from the inputs of one output row to those of the next."""
@@ -110,17 +116,23 @@ def window_settings(
     values = {name: value_of(register, ConfigWindow, name) for name, register in window.items()}
     values |= {name: value_of(register, ConfigTile, name) for name, register in tile.items()}
     columns = values["input_columns"]
-    pixels = scrub.stage(values["output_rows"] * values["output_columns"], "pixels")
+    # Nothing but registers before and behind a multiplier: the ways to it are long.
+    factors = {name: scrub.stage(value, f"factor_{name}") for name, value in values.items() if name in _FACTORS}
+    pixels = scrub.stage(factors["output_rows"] * factors["output_columns"], "pixels")
     bits = max(pass_cycles(config.slide_cycles, 1), config.accumulator_pixels).bit_length()
 
     def length_left(shortest: int) -> WireVector:
         length = select(pixels > shortest, resized(pixels, bits), Const(shortest, bits))
         return (length - 1)[:bits]
 
-    raster_rows_left = tile["output_rows"] * values["stride_rows"] + window["kernel_rows"]
-    needed_columns_left = scrub.stage(
-        tile["output_columns"] * values["stride_columns"] + window["kernel_columns"], "needed_columns_left"
-    )
+    def extent_left(direction: str, name: str) -> WireVector:
+        """Strides between the outputs, and a kernel: a stride is stored less one, so it multiplies without a sum."""
+        outputs = tile[f"output_{direction}"]
+        product = scrub.stage(outputs * window[f"stride_{direction}"], f"strides_{direction}")
+        once = scrub.stage(outputs + window[f"kernel_{direction}"], f"once_{direction}")
+        return scrub.stage(product + once, name)
+
+    needed_columns_left = extent_left("columns", "needed_columns_left")
     raster_columns_left = needed_columns_left | (needed_columns_left == 0)  # two columns at least
     has_one_column = tile["output_columns"] == 0
     wait_bits = len(window["kernel_columns"])
@@ -137,13 +149,14 @@ def window_settings(
         dilation_rows=values["dilation_rows"],
         input_rows=values["input_rows"],
         input_columns=columns,
+        multiplied_columns=factors["input_columns"],
         plane_pitch=values["plane_pitch"],
-        row_step=scrub.stage(values["stride_rows"] * columns, "row_step"),
-        tap_row_step=scrub.stage(values["dilation_rows"] * columns, "tap_row_step"),
+        row_step=scrub.stage(factors["stride_rows"] * factors["input_columns"], "row_step"),
+        tap_row_step=scrub.stage(factors["dilation_rows"] * factors["input_columns"], "tap_row_step"),
         pixels=pixels,
         pass_left=scrub.stage(length_left(pass_cycles(config.slide_cycles, 1)), "pass_length_left"),
         pool_pass_left=scrub.stage(length_left(pool_pass_cycles(1)), "pool_pass_length_left"),
-        raster_rows_left=scrub.stage(raster_rows_left, "raster_rows_left"),
+        raster_rows_left=extent_left("rows", "raster_rows_left"),
         raster_columns_left=scrub.stage(raster_columns_left, "raster_columns_left"),
         stride_rows_left=window["stride_rows"],
         column_wait_left=column_wait_left,
@@ -283,7 +296,7 @@ def _upcoming_pass(
     first_row = scrub.kept(field(word, _WALKS, "first_row"), issues, "first_row")
     first_column = scrub.kept(field(word, _WALKS, "first_column"), issues, "first_column")
     features = scrub.kept(field(word, _WALKS, "features"), issues, "features")
-    offset = pyrtl.signed_mult(first_row, concat(Const(0, 1), settings.input_columns))
+    offset = pyrtl.signed_mult(first_row, concat(Const(0, 1), settings.multiplied_columns))
     offset = scrub.stage(signed_fit(offset, index_bits), "first_row_offset")
     base = features.zero_extended(index_bits) + signed_fit(first_column, index_bits)
     base = scrub.stage(base[:index_bits], "first_base")
