@@ -1,14 +1,13 @@
 """Random bugs of the control of the real core: one net of its netlist, drawn uniformly, computes something else.
 
 The theorems about the shell hold for any core, so of what a core computes isolation has nothing to say, but for one
-lemma: a scrub leaves nothing (L4). What a core computes is a matter of the functional test, whose recording says what
-came to the ports of each core, and what they showed. A mutant is given the former; the first other value at a port is
-the first cycle in which the test would go another way.
+lemma: a scrub leaves nothing (L4). What a core computes is a matter of the functional test of a core, whose recording
+says what came to its ports, and what they showed. A mutant is given the former; the first other value at a port is the
+first cycle in which the test would go another way.
 
 - KILLED: in a run from reset, that of the recording up to some cycle in which the core is taken away, a scrub leaves
   something in the core; the run replays on PyRTL's simulator;
-- EQUIVALENT: outputs, and the next value of every register and memory word, are the same functions of state and
-  inputs, in every state;
+- EQUIVALENT: it shows the same at every port for ever (formal/core_equivalence.py);
 - OPEN: L4 cannot be read off the netlist any more, but the run shows nothing of that;
 - BLIND: L4 still holds. If the functional test shows it, it is a bug that harms nobody but the core's own tenant.
 
@@ -23,11 +22,11 @@ from dataclasses import dataclass
 
 import pyrtl
 
-from formal.influence import does_the_same
+from formal.core_equivalence import is_equivalent_core
 from formal.judgement import Judgement
 from formal.mutation import mutated
 from formal.random_mutants import Judged, draw
-from formal.recording import Recording
+from formal.recording import Recording, first_difference
 from formal.simulator import Simulator
 from formal.structure import core_block, leaves_reset, left_by_scrub
 from formal.trace import ReplayError
@@ -38,17 +37,10 @@ from rtl.hierarchy import Part, RecordingBlock
 
 ARITHMETIC = ("mac_array", "accumulators", "result_path")
 """Modules of the data path; they and all in them are left out."""
-_EQUAL_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Episode:
-    """What came to a core from its first instruction to behind the end of its scrub, and what it showed."""
-
-    core: int
-    begins: int
-    inputs: Sequence[Mapping[str, int]]
-    outputs: Sequence[tuple[int, ...]]
+Episode = Sequence[Mapping[str, int]]
+"""What came to a core from its first instruction to behind the end of its scrub."""
 
 
 def control_nets(config: PoolConfig) -> tuple[pyrtl.Block, set[str]]:
@@ -66,24 +58,19 @@ def control_nets(config: PoolConfig) -> tuple[pyrtl.Block, set[str]]:
     return block, set(within(block.top))
 
 
-def episodes(config: PoolConfig, recording: Recording) -> list[Episode]:
-    """The recorded run, cut into what happened to each core, without the cycles in which it sleeps at reset."""
-    ports = core_ports(config)
-    found = []
-    for core in range(config.cores):
-        given = {port: recording.outputs[f"core{core}_{port}_o"] for port in ports.inputs}
-        shown = [recording.inputs[f"core{core}_{port}_i"] for port in ports.outputs]
-        begins: int | None = None
-        for cycle in range(recording.cycles):
-            if begins is None and given["instruction_valid"][cycle]:
-                begins = cycle
-            ended = cycle + 1 == recording.cycles or (given["scrub"][cycle] and not given["scrub"][cycle + 1])
-            if begins is not None and ended:
-                span = range(begins, min(cycle + 1 + _BEHIND, recording.cycles))
-                inputs = [{port: int(values[at]) for port, values in given.items()} for at in span]
-                outputs = [tuple(int(values[at]) for values in shown) for at in span]
-                found.append(Episode(core, begins, inputs, outputs))
-                begins = None
+def episodes(recording: Recording) -> list[Episode]:
+    """The recorded run, cut at each scrub, without the cycles in which the core sleeps at reset."""
+    given = recording.inputs
+    found: list[Episode] = []
+    begins: int | None = None
+    for cycle in range(recording.cycles):
+        if begins is None and given["instruction_valid"][cycle]:
+            begins = cycle
+        ended = cycle + 1 == recording.cycles or (given["scrub"][cycle] and not given["scrub"][cycle + 1])
+        if begins is not None and ended:
+            span = range(begins, min(cycle + 1 + _BEHIND, recording.cycles))
+            found.append([{port: int(values[at]) for port, values in given.items()} for at in span])
+            begins = None
     return found
 
 
@@ -94,7 +81,7 @@ _REVOKES = 8
 
 
 def judge_core(config: PoolConfig, seed: int, recording: Recording) -> Judged:
-    """Draw a mutant of the control of a pool's core and judge it; `recording` is of a run of that pool.
+    """Draw a mutant of the control of a pool's core and judge it; `recording` is of a run of such a core.
 
     Raises:
         ReplayError: when `pyrtl.FastSimulation` does not show what the run showed.
@@ -117,18 +104,18 @@ def judged_core(
         ReplayError: when `pyrtl.FastSimulation` does not show what the run showed.
     """
     doubts = [*left_by_scrub(config, block), *leaves_reset(block)]
-    if not doubts and does_the_same(original, block, wire, (), _EQUAL_SECONDS):
-        return Judgement("EQUIVALENT")
-    player, shown = _Player(config, block), ""
-    for episode in episodes(config, recording):
-        difference, found = player.play(episode, revokes=bool(doubts))
-        shown = shown or difference
+    difference = first_difference(block, recording)
+    shown = "" if difference is None else f"{difference[1]} in cycle {difference[0]}"
+    if not doubts:
+        alike = difference is None and is_equivalent_core(original, block, wire)
+        return Judgement("EQUIVALENT" if alike else "BLIND", shown=shown)
+    player = _Player(config, block)
+    for episode in episodes(recording):
+        found = player.play(episode)
         if found is not None:
             _replay(block, found)
             return Judgement("KILLED", "L4", f"{found.left} is not 0 behind a scrub")
-        if shown and not doubts:
-            break
-    return Judgement("OPEN", "L4", doubts[0], shown) if doubts else Judgement("BLIND", shown=shown)
+    return Judgement("OPEN", "L4", doubts[0], shown)
 
 
 @dataclass(frozen=True)
@@ -140,36 +127,30 @@ class _Left:
 
 
 class _Player:
-    """A core's netlist that plays episodes."""
+    """A core's netlist that plays episodes, and is taken away at some places of each."""
 
     def __init__(self, config: PoolConfig, block: pyrtl.Block) -> None:
-        self._config, self._ports = config, core_ports(config)
+        self._config, self._ports = config, core_ports(config).inputs
         self._system = TransitionSystem(block)
-        self._simulator = Simulator(self._system, [f"{port}_o" for port in self._ports.outputs])
+        self._simulator = Simulator(self._system, observed=())
 
-    def play(self, episode: Episode, revokes: bool) -> tuple[str, _Left | None]:
-        """The first port that shows something else than was recorded; and what is left behind a scrub.
-
-        With `revokes` the core is taken away in the midst of its work as well, at some places of the episode.
-        """
-        state, shown = self._system.reset_state(), ""
-        places = {len(episode.inputs) * part // _REVOKES for part in range(1, _REVOKES)} if revokes else set()
-        for cycle, (given, expected) in enumerate(zip(episode.inputs, episode.outputs, strict=True)):
+    def play(self, episode: Episode) -> _Left | None:
+        """What is left behind a scrub in the midst of the core's work."""
+        state = self._system.reset_state()
+        places = {len(episode) * part // _REVOKES for part in range(1, _REVOKES)}
+        for cycle, given in enumerate(episode):
             if cycle in places:
-                found = self._scrubbed(state, episode.inputs[:cycle])
+                found = self._scrubbed(state, episode[:cycle])
                 if found is not None:
-                    return shown, found
-            wires, state = self._simulator.cycle(state, given)
-            if not shown and tuple(wires.values()) != expected:
-                port = next(port for port, value in zip(wires, expected, strict=True) if wires[port] != value)
-                shown = f"core{episode.core}_{port.removesuffix('_o')} in cycle {episode.begins + cycle}"
-        return shown, None
+                    return found
+            _, state = self._simulator.cycle(state, given)
+        return None
 
     def _scrubbed(self, state: State, before: Sequence[Mapping[str, int]]) -> _Left | None:
         """What a scrub leaves: of registers from its third cycle on, of memories at its end, and some cycles later."""
         inputs = list(before)
         for cycle in range(self._config.scrub_cycles + _BEHIND):
-            given = dict.fromkeys(self._ports.inputs, 0)
+            given = dict.fromkeys(self._ports, 0)
             if cycle < self._config.scrub_cycles:
                 given |= {"scrub": 1, "scrub_address": cycle}
             inputs.append(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 
 import pyrtl
@@ -87,10 +87,18 @@ def is_equivalent(config: PoolConfig, original: pyrtl.Block, changed: pyrtl.Bloc
 
 
 def does_the_same(
-    original: pyrtl.Block, changed: pyrtl.Block, wire: str, known: Sequence[Candidate], seconds: float
+    original: pyrtl.Block,
+    changed: pyrtl.Block,
+    wire: str,
+    known: Sequence[Candidate],
+    seconds: float,
+    only: Collection[str] | None = None,
 ) -> bool | None:
-    """Whether outputs, registers and memories are the same functions, where `known` holds; None: undecided."""
-    block = monitored(original, lambda lookup: _compare(lookup, changed, wire))
+    """Whether outputs, registers and memories are the same functions, where `known` holds; None: undecided.
+
+    `only`: these registers alone are compared.
+    """
+    block = monitored(original, lambda lookup: _compare(lookup, changed, wire, only))
     same = Claim("the mutant does the same", lambda logic, view: view["mutant_differs"] == 0)
     problem = Problem("equivalence", TransitionSystem(block), [same], known)
     try:
@@ -140,7 +148,7 @@ def _is_forgotten(original: TransitionSystem, changed: TransitionSystem, known: 
     different = [
         SYMBOLIC_LOGIC.negate(SYMBOLIC_LOGIC.equal(first, second))
         for first, second in pairs
-        if not _is_same(first, second)
+        if not is_same(first, second)
     ]
     solver = z3.Solver()
     solver.set("rlimit", _RESOURCES)
@@ -149,14 +157,14 @@ def _is_forgotten(original: TransitionSystem, changed: TransitionSystem, known: 
     return bool(solver.check() == z3.unsat)
 
 
-def _is_same(first: Term, second: Term) -> bool:
+def is_same(first: Term, second: Term) -> bool:
     """The same term: no question for a solver."""
     if isinstance(first, list):
-        return all(map(_is_same, first, second))
+        return all(map(is_same, first, second))
     return bool(z3.eq(first, second))
 
 
-def _compare(lookup: Lookup, changed: pyrtl.Block, wire: str) -> None:
+def _compare(lookup: Lookup, changed: pyrtl.Block, wire: str, only: Collection[str] | None) -> None:
     """Build what the changed net influences once more, as it is in the mutant, and compare what comes of it."""
     now, _ = influenced(changed, wire)
     drivers = {dest.name: net for net in changed.logic if net.op != "r" for dest in net.dests}
@@ -190,12 +198,13 @@ def _compare(lookup: Lookup, changed: pyrtl.Block, wire: str) -> None:
 
     differences = [Const(0, 1)]
     for output in changed.wirevector_subset(pyrtl.Output):
-        if output.name in now:
+        if output.name in now and only is None:
             differences.append(value(output) != lookup(output.name))
     for net in list(changed.logic):
-        if net.op == "r" and (net.args[0].name in now or net.dests[0].name == wire):
+        compared = only is None or net.dests[0].name in only if net.op == "r" else only is None
+        if compared and net.op == "r" and (net.args[0].name in now or net.dests[0].name == wire):
             differences.append(value(net.args[0]) != originals[net.dests[0].name].args[0])
-        if net.op == "@" and any(argument.name in now for argument in net.args):
+        if compared and net.op == "@" and any(argument.name in now for argument in net.args):
             address, data, enable = (value(argument) for argument in net.args)
             was_address, was_data, was_enable = (lookup(argument.name) for argument in net.args)
             elsewhere = (address != was_address) | (data != was_data)

@@ -12,12 +12,13 @@ others, isolation has nothing to say. `tenure prove --mutants N` runs all of thi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import random
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,9 +90,7 @@ class Drawn:
 def draw(block: pyrtl.Block, seed: int, among: Collection[str] | None = None) -> Drawn:
     """A bug; every net that can be changed, or those of them that are named as text, is as likely as any other."""
     generator = random.Random(f"mutant {seed}")
-    nets = [net for net in block.logic if net.op in _CHANGES and (among is None or str(net) in among)]
-    candidates = sorted(nets, key=_creation)
-    chosen = generator.choice(candidates)
+    chosen = generator.choice(_candidates(block, among))
     changes = list(_CHANGES[chosen.op])
     if "off by one" in changes and not any(isinstance(a, pyrtl.Const) for a in chosen.args):
         changes.remove("off by one")
@@ -125,6 +124,11 @@ def draw(block: pyrtl.Block, seed: int, among: Collection[str] | None = None) ->
     return Drawn(words, chosen.dests[0].name, patch)
 
 
+def _candidates(block: pyrtl.Block, among: Collection[str] | None) -> list[pyrtl.LogicNet]:
+    nets = [net for net in block.logic if net.op in _CHANGES and (among is None or str(net) in among)]
+    return sorted(nets, key=_creation)
+
+
 def _creation(net: pyrtl.LogicNet) -> tuple[int, str]:
     """Wires with names of their own first, then temporary ones, which count up from an arbitrary number."""
     name = net.dests[0].name
@@ -151,29 +155,69 @@ def judge(config: PoolConfig, seed: int, recording: Recording) -> Judged:
     return Judged(seed, drawn.change, felt, found.verdict, found.theorem, found.claim, found.shown, seconds)
 
 
-def judged_so_far(path: Path) -> dict[int, Judged]:
-    """Verdicts in a file, by seed; a last line that was cut off is left out."""
+class OtherSampleError(ValueError):
+    """Verdicts in a file are of other mutants than those that are to be judged."""
+
+
+def fingerprint(block: pyrtl.Block, among: Collection[str] | None = None) -> str:
+    """The same for netlists of which each seed draws the same bug, in whatever process they were made."""
+    text = "\n".join(_counted_names.sub("tmp", str(net)) for net in _candidates(block, among))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_counted_names = re.compile(r"(?:tmp|const_)\d+")
+
+
+def judged_so_far(path: Path, sampled: Mapping[str, str]) -> dict[int, Judged]:
+    """Verdicts in a file, by seed; a last line that was cut off is left out.
+
+    Raises:
+        OtherSampleError: when the first line does not say that they are of what is `sampled`.
+    """
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
     found: dict[int, Judged] = {}
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else ():
-        if line.endswith("\n"):
-            verdict = Judged(**json.loads(line))
-            found[verdict.seed] = verdict
+    if whole and whole[0] != sampled:
+        raise OtherSampleError(_mismatch(whole[0], sampled))
+    for line in whole[1:]:
+        verdict = Judged(**line)
+        found[verdict.seed] = verdict
     return found
+
+
+def _mismatch(found: Mapping[str, object], sampled: Mapping[str, str]) -> str:
+    for name, value in sampled.items():
+        if name not in found:
+            return "its first line does not say what its mutants are of"
+        if found[name] != value:
+            of = "" if name == "of" else f"{name} "
+            return f"its mutants are of {of}{found[name]}, not of {of}{value}"
+    return "its first line says more than is known here"
 
 
 Judge = Callable[[PoolConfig, int, Recording], Judged]
 
 
 def sample(
-    config: PoolConfig, seeds: Sequence[int], recording: Recording, path: Path | None = None, by: Judge = judge
+    config: PoolConfig,
+    seeds: Sequence[int],
+    recording: Recording,
+    path: Path | None = None,
+    by: Judge = judge,
+    sampled: Mapping[str, str] | None = None,
 ) -> Iterator[Judged]:
     """Judge mutants on all processors, as they come; `by` draws one from its seed and judges it.
 
-    With `path`, those in that file already are taken from there, and what is judged is appended, one object a line.
+    With `path`, those in that file already are taken from there, and what is judged is appended, one object a line;
+    the first line is `sampled`, what they are mutants of.
+
+    Raises:
+        OtherSampleError: when the file is of other mutants.
     """
-    known = judged_so_far(path) if path is not None else {}
-    if path is not None and path.exists():
-        path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in known.values()))
+    header = dict(sampled or {})
+    known = judged_so_far(path, header) if path is not None else {}
+    if path is not None:
+        path.write_text("".join(json.dumps(each) + "\n" for each in (header, *map(asdict, known.values()))))
     yield from (known[seed] for seed in seeds if seed in known)
     missing = [seed for seed in seeds if seed not in known]
     if not missing:

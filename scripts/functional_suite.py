@@ -47,7 +47,8 @@ from isa.instructions import (
     SyncRaise,
     SyncWait,
 )
-from isa.registers import COMMAND_CYCLES, CONTROL_DATA_BITS, Command, Fault, Register, Result, TenantState
+from isa.registers import COMMAND_CYCLES, CONTROL_DATA_BITS, Command, CoreState, Fault, Register, Result, TenantState
+from rtl.context_switch import switch_cycles
 from rtl.core_ports import core_ports
 from rtl.pool import pool, real_cores
 from rtl.sizes import output
@@ -133,6 +134,8 @@ def play(port: PoolPort) -> list[tuple[int, ...]]:
     hypervisor = Hypervisor(port)
     _host_accesses(port)
     _small_programs(log, hypervisor)
+    for lengths in ((256, 2048), (1024, 128)):
+        _edges(log, hypervisor, lengths)
     _arguments(port)
     port.step(-port.cycle % POOL.period_cycles)
     log.begin()
@@ -146,12 +149,12 @@ def play(port: PoolPort) -> list[tuple[int, ...]]:
     hypervisor.pause(second.tenant)
     hypervisor.wait([second.tenant], _LIMIT)
     log.look(1)
-    _refuse(log, Command.START, Result.WRONG_TENANT_STATE, tenant=1, start=0)
+    _order(log, Command.START, Result.WRONG_TENANT_STATE, tenant=1, start=0)
     park(hypervisor, first.tenant)
     log.look(0)
-    _refuse(log, Command.GRANT, Result.VIRTUAL_INDEX_TAKEN, tenant=1, core=0, virtual=0)
-    _refuse(log, Command.GRANT, Result.WRONG_CORE_STATE, tenant=0, core=1, virtual=1)
-    _refuse(log, Command.STOP, Result.TENANT_HOLDS_CORES, tenant=1)
+    _order(log, Command.GRANT, Result.VIRTUAL_INDEX_TAKEN, tenant=1, core=0, virtual=0)
+    _order(log, Command.GRANT, Result.WRONG_CORE_STATE, tenant=0, core=1, virtual=1)
+    _order(log, Command.STOP, Result.TENANT_HOLDS_CORES, tenant=1)
     second.switch((1, 0))
     log.look(1)
     hypervisor.wait([second.tenant], _LIMIT)
@@ -240,14 +243,14 @@ def _arguments(port: PoolPort) -> None:
             raise FunctionalError(f"arguments read {read} after {values} were written")
 
 
-def _refuse(log: _Log, command: int, reason: Result, **arguments: int) -> None:
-    """Give a command that has to be refused for this reason."""
+def _order(log: _Log, command: int, expected: Result, **arguments: int) -> None:
+    """Give a command that has to be accepted, or refused for this reason."""
     accesses = [Write(Register[f"ARGUMENT_{name.upper()}"], value) for name, value in arguments.items()]
     order = [Write(Register.COMMAND, command), Idle(COMMAND_CYCLES - 1), Read(Register.COMMAND_RESULT)]
     (answer,) = log.port.transfer([*accesses, *order])
     log.note(answer)
-    if answer != reason:
-        raise FunctionalError(f"command {command} with {arguments}: {Result(answer).name}, not {reason.name}")
+    if answer != expected:
+        raise FunctionalError(f"command {command} with {arguments}: {Result(answer).name}, not {expected.name}")
 
 
 def _refused_windows(log: _Log, tenant: Tenant) -> None:
@@ -265,22 +268,22 @@ def _refused_windows(log: _Log, tenant: Tenant) -> None:
         (Result.WINDOW_OVERLAPS, base, end),
         (Result.WINDOW_OVERLAPS, max(0, base - fetch), 2 * fetch),
     ):
-        _refuse(log, Command.ATTACH, reason, tenant=1, base=first, limit=beats)
+        _order(log, Command.ATTACH, reason, tenant=1, base=first, limit=beats)
 
 
 def _refusals(log: _Log) -> None:
     """Both tenants are attached, STOPPED, and hold no core."""
     fetch = POOL.fetch_beats
-    _refuse(log, 0, Result.UNKNOWN_COMMAND)
-    _refuse(log, len(Command) + 1, Result.UNKNOWN_COMMAND)
+    _order(log, 0, Result.UNKNOWN_COMMAND)
+    _order(log, len(Command) + 1, Result.UNKNOWN_COMMAND)
     for command in (Command.ATTACH, Command.DETACH, Command.GRANT, Command.START, Command.STOP):
-        _refuse(log, command, Result.NO_SUCH_TENANT, tenant=POOL.tenants, core=0)
-    _refuse(log, Command.GRANT, Result.NO_SUCH_CORE, tenant=0, core=POOL.cores)
-    _refuse(log, Command.REVOKE, Result.NO_SUCH_CORE, core=POOL.cores + 1)
-    _refuse(log, Command.REVOKE, Result.WRONG_CORE_STATE, core=0)
-    _refuse(log, Command.ATTACH, Result.WRONG_TENANT_STATE, tenant=0, base=0, limit=fetch)
-    _refuse(log, Command.PAUSE, Result.WRONG_TENANT_STATE, tenant=0)
-    _refuse(log, Command.RESUME, Result.WRONG_TENANT_STATE, tenant=1)
+        _order(log, command, Result.NO_SUCH_TENANT, tenant=POOL.tenants, core=0)
+    _order(log, Command.GRANT, Result.NO_SUCH_CORE, tenant=0, core=POOL.cores)
+    _order(log, Command.REVOKE, Result.NO_SUCH_CORE, core=POOL.cores + 1)
+    _order(log, Command.REVOKE, Result.WRONG_CORE_STATE, core=0)
+    _order(log, Command.ATTACH, Result.WRONG_TENANT_STATE, tenant=0, base=0, limit=fetch)
+    _order(log, Command.PAUSE, Result.WRONG_TENANT_STATE, tenant=0)
+    _order(log, Command.RESUME, Result.WRONG_TENANT_STATE, tenant=1)
 
 
 def _small_programs(log: _Log, hypervisor: Hypervisor) -> None:
@@ -320,11 +323,73 @@ def _small_programs(log: _Log, hypervisor: Hypervisor) -> None:
         for tenant in tenants:
             hypervisor.stop(tenant)
     _reserved_bits(hypervisor, tenants)
+    for pattern in (0x2A, 0x15):
+        _ownership(log, tenants, [pattern ^ core for core in range(POOL.cores)])
     for tenant in tenants:
         hypervisor.detach(tenant)
         log.look(tenant.number)
         if hypervisor.port.read_memory(tenant.offset_bytes, tenant.length_bytes).any():
             raise FunctionalError("a window that was detached is not zero")
+
+
+def _edges(log: _Log, hypervisor: Hypervisor, lengths: Sequence[int]) -> None:
+    """Tenants with windows of so many bytes: each may use all of its own, data and program, and not a vector more."""
+    tenants = [hypervisor.attach(length) for length in lengths]
+    for beyond in (0, 1):
+        for by_program in (False, True):
+            for tenant in tenants:
+                words, vectors = tenant.length_bytes // WORD_BYTES, tenant.length_bytes // POOL.array
+                call = [Call(address=words - 1 + beyond), End()]
+                load = [
+                    Load(core=0, address=vectors - 1 + beyond),
+                    SyncRaise(core=0),
+                    SyncWait(core=0),
+                    End(barriers=1),
+                ]
+                hypervisor.write(tenant, 0, encode_program(call if by_program else load))
+                hypervisor.write(tenant, tenant.length_bytes - WORD_BYTES, encode_program([End()]))
+                hypervisor.grant(tenant, [tenant.number])
+            hypervisor.start([(tenant, 0) for tenant in tenants])
+            hypervisor.wait(tenants, _LIMIT)
+            outside = Fault.FETCH_OUTSIDE_WINDOW if by_program else Fault.ACCESS_OUTSIDE_WINDOW
+            expected = outside if beyond else Fault.NONE
+            for tenant in tenants:
+                log.look(tenant.number)
+                if hypervisor.status(tenant).fault is not expected:
+                    raise FunctionalError(f"{expected.name} was expected at the edge of window {tenant.number}")
+            hypervisor.revoke(*tenants)
+            for tenant in tenants:
+                hypervisor.stop(tenant)
+    for tenant in tenants:
+        hypervisor.detach(tenant)
+
+
+def _ownership(log: _Log, tenants: Sequence[Tenant], virtuals: Sequence[int]) -> None:
+    """The last tenant gets every core, with these virtual indices; they are its own until they are FREE, then nobody's.
+
+    Virtual indices are not those that a hypervisor would give: the pool takes any that are not taken.
+    """
+    owner = tenants[-1].number
+    for core, virtual in enumerate(virtuals):
+        _order(log, Command.GRANT, Result.ACCEPTED, tenant=owner, core=core, virtual=virtual)
+    _entries(log, [(CoreState.HELD, owner, virtual) for virtual in virtuals])
+    for core in range(POOL.cores):
+        _order(log, Command.REVOKE, Result.ACCEPTED, core=core)
+    _entries(log, [(CoreState.DRAINING, owner, virtual) for virtual in virtuals])
+    log.port.step(POOL.drain_cycles)
+    _entries(log, [(CoreState.SCRUBBING, owner, virtual) for virtual in virtuals])
+    log.port.step(switch_cycles(POOL) - POOL.drain_cycles)
+    _entries(log, [(CoreState.FREE, 0, 0)] * POOL.cores)
+
+
+def _entries(log: _Log, expected: Sequence[tuple[int, int, int]]) -> None:
+    """What the ownership table says of each core: state, owner, virtual index."""
+    for core, entry in enumerate(expected):
+        columns = map(Read, (Register.CORE_STATE, Register.CORE_OWNER, Register.CORE_VIRTUAL))
+        found = log.port.transfer([Write(Register.ARGUMENT_CORE, core), *columns])
+        log.note(*found)
+        if tuple(found) != entry:
+            raise FunctionalError(f"core {core} shows state, owner and virtual index {found}, not {entry}")
 
 
 def _reserved_bits(hypervisor: Hypervisor, tenants: Sequence[Tenant]) -> None:

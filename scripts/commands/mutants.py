@@ -23,21 +23,30 @@ PARTS = ("shell", "core")
 
 def judge_mutants(count: int, seed: int, part: str, output: Path | None, as_json: bool) -> int:
     """Judge mutants `seed` to `seed + count - 1` of a part of pool `tiny`; exit code 1 when one survives all."""
-    from formal.core_mutants import judge_core
-    from formal.random_mutants import judge, sample
+    from formal.core_mutants import control_nets, judge_core
+    from formal.random_mutants import OtherSampleError, fingerprint, judge, judged_so_far, sample
+    from formal.shell import shell_block
+    from scripts.core_suite import record_core
     from scripts.functional_suite import POOL, record
 
     if count < 1:
         raise InputError("--mutants: give a number of mutants, 1 or more")
     if output is not None and not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no directory {output.parent}")
-    with fraction_progress("running the functional test on the pool without a bug"):
-        recording, _ = record()
+    of_core = part == "core"
+    drawn_from = control_nets(POOL) if of_core else (shell_block(POOL), None)
+    sampled = {"pool": POOL.name, "of": part, "netlist": fingerprint(*drawn_from)}
+    if output is not None:
+        try:
+            judged_so_far(output, sampled)
+        except OtherSampleError as other:
+            raise InputError(f"--output {output}: {other}; give another file") from other
+    with fraction_progress(f"running the functional test of the {part} without a bug"):
+        recording = record_core() if of_core else record()[0]
     judged: list[Judged] = []
+    seeds, by = range(seed, seed + count), judge_core if of_core else judge
     with fraction_progress(f"{count} mutants of pool {POOL.name}") as progress:
-        for each in sample(
-            POOL, range(seed, seed + count), recording, output, judge if part == "shell" else judge_core
-        ):
+        for each in sample(POOL, seeds, recording, output, by, sampled):
             judged.append(each)
             progress(len(judged) / count, f"{each.seed} {each.verdict}")
     judged.sort(key=lambda each: each.seed)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from formal.core_mutants import ARITHMETIC, Episode, control_nets, episodes, judged_core
+from formal.core_mutants import ARITHMETIC, control_nets, episodes, judged_core
 from formal.mutants import MUTANT_POOL
 from formal.mutation import Patch, drop_operand, mutated, tie
 from formal.random_mutants import draw
@@ -23,7 +23,7 @@ PITCH = "load/ConfigLoad_row_pitch"
 
 @pytest.fixture(scope="module")
 def recording() -> Recording:
-    """Core 0 gets one instruction, does what it says, and is taken away; core 1 sleeps."""
+    """A core gets one instruction, does what it says, and is taken away."""
     ports = core_ports(MUTANT_POOL)
     simulator = Simulator(TransitionSystem(core_block(MUTANT_POOL)), [f"{port}_o" for port in ports.outputs])
     state = simulator.system.reset_state()
@@ -36,26 +36,25 @@ def recording() -> Recording:
         if 0 <= cycle - 50 < MUTANT_POOL.scrub_cycles:
             given |= {"scrub": 1, "scrub_address": cycle - 50}
         shown, state = simulator.cycle(state, given)
-        for core in range(MUTANT_POOL.cores):
-            for port, value in given.items():
-                outputs.setdefault(f"core{core}_{port}_o", []).append(value if core == 0 else 0)
-            for port in ports.outputs:
-                inputs.setdefault(f"core{core}_{port}_i", []).append(shown[f"{port}_o"] if core == 0 else 0)
+        for port, value in given.items():
+            inputs.setdefault(port, []).append(value)
+        for port, value in shown.items():
+            outputs.setdefault(port, []).append(value)
     return Recording(inputs, outputs)
 
 
 def test_an_episode_is_from_the_first_instruction_to_behind_the_scrub(recording: Recording) -> None:
-    (episode,) = episodes(MUTANT_POOL, recording)
-    assert isinstance(episode, Episode)
-    assert (episode.core, episode.begins) == (0, 3)
-    assert [given["scrub"] for given in episode.inputs[-5:]] == [1, 0, 0, 0, 0]
+    (episode,) = episodes(recording)
+    assert episode[0]["instruction_valid"]
+    assert len(episode) == recording.cycles - 3 - 6
+    assert [given["scrub"] for given in episode[-5:]] == [1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
     ("patch", "wire", "verdict", "shown"),
     [
         (drop_operand("clears", PITCH, "x", 2), PITCH, "KILLED", ""),
-        (tie("credit", 0), "credit", "BLIND", "core0_credit in cycle 5"),
+        (tie("credit", 0), "credit", "BLIND", "credit_o in cycle 5"),
         (tie("compute_to_save/tokens", 0), "compute_to_save/tokens", "BLIND", ""),
         (lambda block: None, "credit", "EQUIVALENT", ""),
     ],

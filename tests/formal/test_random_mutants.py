@@ -15,7 +15,7 @@ from formal.isolation_mutants import reload
 from formal.judgement import judged
 from formal.mutants import MUTANT_POOL
 from formal.mutation import Patch, copy_netlist, driver, invert, mutated, replace_net, tie, wire
-from formal.random_mutants import Judged, draw, judged_so_far, sample
+from formal.random_mutants import Judged, OtherSampleError, draw, fingerprint, judged_so_far, sample
 from formal.recording import Recording, first_difference
 from formal.shell import shell_block
 from isa.registers import CoreState
@@ -149,11 +149,36 @@ def test_a_mutant_survives_when_all_is_still_proved_and_the_recording_does_not_s
     assert not any(replace(survivor, verdict=verdict).survives for verdict in ("KILLED", "OPEN", "EQUIVALENT"))
 
 
+SAMPLED = {"pool": "tiny", "of": "shell", "netlist": "a"}
+
+
 def test_an_interrupted_sample_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "verdicts"
     known = Judged(5, "c", True, "OPEN", "", "", "", 1.0)
-    line = json.dumps(asdict(known)) + "\n"
-    path.write_text(line + line[:20])
-    assert list(sample(MUTANT_POOL, [5], NOTHING, path)) == [known]
+    line = "".join(json.dumps(each) + "\n" for each in (SAMPLED, asdict(known)))
+    path.write_text(line + line[-20:-1])
+    assert list(sample(MUTANT_POOL, [5], NOTHING, path, sampled=SAMPLED)) == [known]
     assert path.read_text() == line
-    assert judged_so_far(path) == {5: known}
+    assert judged_so_far(path, SAMPLED) == {5: known}
+
+
+@pytest.mark.parametrize(
+    ("first_line", "reason"),
+    [
+        (SAMPLED | {"of": "core"}, "its mutants are of core, not of shell"),
+        (SAMPLED | {"netlist": "b"}, "its mutants are of netlist b, not of netlist a"),
+        (asdict(Judged(5, "c", True, "OPEN", "", "", "", 1.0)), "does not say"),
+    ],
+    ids=["another part", "another netlist", "verdicts alone"],
+)
+def test_verdicts_on_other_mutants_are_refused(tmp_path: Path, first_line: dict[str, str], reason: str) -> None:
+    path = tmp_path / "verdicts"
+    path.write_text(json.dumps(first_line) + "\n")
+    with pytest.raises(OtherSampleError, match=reason):
+        list(sample(MUTANT_POOL, [5], NOTHING, path, sampled=SAMPLED))
+    assert path.read_text() == json.dumps(first_line) + "\n"
+
+
+def test_a_netlist_has_one_fingerprint_however_temporary_names_are_counted(shell: pyrtl.Block) -> None:
+    assert fingerprint(shell) == fingerprint(shell_block(MUTANT_POOL))
+    assert fingerprint(shell) != fingerprint(mutated(shell, invert("core0_sync_global")))

@@ -12,23 +12,18 @@ from isa.configuration import NAMED_POOLS
 from isa.encoding import encode
 from isa.instructions import (
     Buffer,
-    ConfigLoad,
-    ConfigOutput,
-    ConfigSave,
     ConfigTile,
     ConfigWindow,
     Conv,
     Engine,
     Load,
-    Save,
-    SyncRaise,
-    SyncWait,
 )
 from isa.pipeline import fill_cycles
 from rtl.core import core
 from rtl.core_ports import core_ports
-from tests.rtl.core_bench import bench, build_core, compare
-from tests.rtl.core_programs import STEPS, random_memory, random_program
+from scripts.core_bench import CoreBench, bench, build_core, compare
+from scripts.core_programs import STEPS, random_memory, random_program
+from scripts.core_suite import FAR_LOADS, LARGE_WALK, barriers
 
 TINY = NAMED_POOLS["tiny"]
 ODD_POOLS = {
@@ -51,38 +46,27 @@ def test_random_programs_agree_with_the_interpreter_in_tiny(seed: int) -> None:
     rng = np.random.default_rng(seed)
     program = random_program(TINY, rng, steps=6)
     gaps = ((0,), (0, 7, 0, 40))[seed % 2]
-    compare("tiny", program, random_memory(TINY, rng), phase=seed % TINY.slot_spacing, gaps=gaps)
+    compare(bench("tiny"), program, random_memory(TINY, rng), phase=seed % TINY.slot_spacing, gaps=gaps)
 
 
 @pytest.mark.parametrize("kind", STEPS)
 def test_random_programs_of_one_kind_agree_with_the_interpreter_in_small(kind: str) -> None:
     rng, pool = np.random.default_rng(1), NAMED_POOLS["small"]
-    compare("small", random_program(pool, rng, steps=5, kinds=(kind,)), random_memory(pool, rng))
+    compare(bench("small"), random_program(pool, rng, steps=5, kinds=(kind,)), random_memory(pool, rng))
 
 
 @pytest.mark.parametrize("name", ODD_POOLS)
-def test_random_programs_agree_in_pools_of_other_shapes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_programs_agree_in_pools_of_other_shapes(name: str) -> None:
     pool = ODD_POOLS[name]
-    monkeypatch.setitem(NAMED_POOLS, name, pool)
+    tested = CoreBench(pool)
     for seed in range(3):
         rng = np.random.default_rng(seed)
-        compare(name, random_program(pool, rng, steps=4), random_memory(pool, rng), phase=seed % pool.slot_spacing)
+        compare(tested, random_program(pool, rng, steps=4), random_memory(pool, rng), phase=seed % pool.slot_spacing)
 
 
 def test_a_large_kernel_and_large_strides_walk_as_the_interpreter_does() -> None:
     rng = np.random.default_rng(3)
-    program = [
-        Load(buffer=Buffer.FEATURES, address=64, columns=1000),
-        Load(buffer=Buffer.WEIGHTS, address=64, columns=1024, post_compute=1),
-        ConfigWindow(kernel_rows=16, kernel_columns=16, stride_rows=16, stride_columns=13, dilation_rows=16,
-                     dilation_columns=16, pad_value=-3),
-        ConfigTile(input_rows=25, input_columns=40, output_rows=2, output_columns=3),
-        Conv(wait_load=1, first_row=-200, first_column=-130),
-        ConfigWindow(kernel_rows=256, kernel_columns=1, pad_value=77),
-        ConfigTile(input_rows=125, input_columns=8, output_rows=1, output_columns=5),
-        Conv(bank=1, first_row=-128, first_column=2),
-    ]  # fmt: skip
-    compare("tiny", program, random_memory(TINY, rng))
+    compare(bench("tiny"), LARGE_WALK, random_memory(TINY, rng))
 
 
 def test_a_depthwise_conv_of_one_column_reads_a_second_one_for_its_line_buffers() -> None:
@@ -96,7 +80,7 @@ def test_a_depthwise_conv_of_one_column_reads_a_second_one_for_its_line_buffers(
         Conv(wait_load=1, depthwise=1, first_row=-1),
         Conv(depthwise=1, bank=1, post_load=1), Load(wait_compute=1),
     ]  # fmt: skip
-    trace = compare("small", program, random_memory(pool, rng))
+    trace = compare(bench("small"), program, random_memory(pool, rng))
     last_walk = trace.issue(Engine.LOAD, 2) - 1
     assert last_walk == trace.issue(Engine.COMPUTE, 2) + fill_cycles(pool.slide_cycles) + 2 * (12 * 2 + 2)
 
@@ -104,11 +88,7 @@ def test_a_depthwise_conv_of_one_column_reads_a_second_one_for_its_line_buffers(
 def test_an_address_beyond_32_bits_does_not_wrap() -> None:
     tested = bench("tiny")
     tested.scrub()
-    program = [
-        ConfigLoad(row_pitch=65535, plane_pitch=(1 << 24) - 1),
-        Load(address=(1 << 32) - 1, columns=1, rows=2, planes=2),
-    ]
-    for instruction in program:
+    for instruction in FAR_LOADS:
         tested.step(instruction_valid=1, instruction=encode(instruction))
     addresses = []
     for _ in range(60):
@@ -123,16 +103,7 @@ def test_an_address_beyond_32_bits_does_not_wrap() -> None:
 
 def test_sync_raise_follows_the_last_acknowledgement_and_sync_wait_the_barrier() -> None:
     rng = np.random.default_rng(5)
-    program = []
-    for layer in range(4):
-        program += [
-            Load(buffer=Buffer.FEATURES, address=64 + layer, columns=40, wait_compute=layer > 0, post_compute=1),
-            ConfigWindow(), ConfigTile(input_columns=40, output_columns=40), ConfigOutput(low=-128, high=127),
-            Conv(wait_load=1, post_load=1, drain=1, post_save=1, wait_save=layer > 0),
-            ConfigSave(row_pitch=10), Save(address=66 + 2 * layer, columns=10, rows=4, wait_compute=1, post_compute=1),
-            SyncRaise(), SyncWait(),
-        ]  # fmt: skip
-    trace = compare("tiny", program, random_memory(TINY, rng))
+    trace = compare(bench("tiny"), barriers(), random_memory(TINY, rng))
     assert len(trace.sync_local) == 4
 
 

@@ -11,12 +11,9 @@ import pytest
 from isa.configuration import NAMED_POOLS
 from isa.encoding import encode
 from isa.instructions import (
-    TOKEN_BITS,
     WORD_BYTES,
     Add,
-    Buffer,
     ConfigTile,
-    ConfigWindow,
     Conv,
     CoreInstruction,
     Engine,
@@ -27,91 +24,25 @@ from isa.instructions import (
 )
 from isa.pipeline import drain_groups, fill_cycles
 from isa.registers import Fault
-from tests.rtl.core_bench import Trace, bench, interpreted
-from tests.rtl.core_programs import random_memory, random_program
+from scripts.core_bench import Trace, bench, interpreted
+from scripts.core_programs import random_memory, random_program
+from scripts.core_suite import FAULTS, FITS, faults_alike
 
 TINY = NAMED_POOLS["tiny"]
 FULL_TILE = ConfigTile(input_rows=1, input_columns=8, output_columns=8)
 
 
 def _faults_alike(program: Sequence[CoreInstruction]) -> Trace:
-    memory = np.zeros(1 << 16, np.uint8)
-    first = len(memory) // WORD_BYTES
-    _, result, _ = interpreted(TINY, program, memory)
-    assert result.fault is not None, result
-    trace = bench("tiny").run(program, memory, first_address=first, settle=400)
-    assert [fault[1:] for fault in trace.faults] == [(result.fault.cause, result.fault.address)]
-    return trace
+    return faults_alike(bench("tiny"), program, np.zeros(1 << 16, np.uint8))
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        pytest.param([Load(buffer=Buffer.FEATURES, destination=TINY.features_vectors - 3, columns=4)], id="features"),
-        pytest.param([Load(buffer=Buffer.WEIGHTS, destination=65535, columns=2)], id="weights at the last index"),
-        pytest.param([Load(buffer=Buffer.PARAMETERS, columns=4, rows=5, planes=4)], id="parameters"),
-        pytest.param([Load(buffer=Buffer.TABLE, destination=250, columns=7)], id="table"),
-        pytest.param([Save(source=TINY.output_vectors - 1, columns=2)], id="save"),
-        pytest.param([Save(source=65535)], id="save at the last index"),
-        pytest.param([FULL_TILE, Conv(features=TINY.features_vectors - 7)], id="the last pixel of a conv"),
-        pytest.param([FULL_TILE, Conv(features=TINY.features_vectors - 7, first_column=-2), Conv(features=65535)],
-                     id="a conv behind one that pads in time"),
-        pytest.param([FULL_TILE, ConfigWindow(channel_blocks=3), Conv(weights=TINY.weights_vectors - 11)],
-                     id="the last weight tile"),
-        pytest.param([FULL_TILE, ConfigWindow(channel_blocks=4096), Conv()], id="very many weight tiles"),
-        pytest.param([FULL_TILE, Conv(), Conv(weights=TINY.weights_vectors - 3)], id="a prefetched weight tile"),
-        pytest.param([replace(FULL_TILE, output_rows=17), Conv(first_row=5)], id="accumulators"),
-        pytest.param([replace(FULL_TILE, output_rows=1024, output_columns=4096), Conv(first_row=5)], id="all pixels"),
-        pytest.param([FULL_TILE, Conv(drain=1, output=TINY.output_vectors - 7)], id="the output of a drain"),
-        pytest.param([FULL_TILE, Conv(drain=1, parameters=TINY.parameters_vectors - 7)], id="parameter block"),
-        pytest.param([FULL_TILE, ConfigWindow(channel_blocks=4096, kernel_columns=2),
-                      Pool(features=TINY.features_vectors - 8), Pool(features=TINY.features_vectors - 7)], id="pool"),
-        pytest.param([FULL_TILE, Conv(weights=7), ConfigTile(plane_pitch=65535), ConfigWindow(channel_blocks=2),
-                      Conv()], id="second block of channels"),
-        pytest.param([FULL_TILE, Conv(depthwise=1, features=TINY.features_vectors - 7)], id="raster"),
-        pytest.param([replace(FULL_TILE, output_columns=1), Conv(depthwise=1, features=TINY.features_vectors - 1)],
-                     id="second column of a raster"),
-        pytest.param([FULL_TILE, Conv(depthwise=1, weights=TINY.weights_vectors - 3)], id="taps"),
-        pytest.param([FULL_TILE, ConfigWindow(kernel_rows=2), Conv(depthwise=1)], id="rows of a window"),
-        pytest.param([FULL_TILE, ConfigWindow(kernel_columns=5), Conv(), Conv(depthwise=1)], id="columns of a window"),
-        pytest.param([replace(FULL_TILE, output_columns=TINY.line_vectors + 1), Conv(first_row=5),
-                      Conv(first_row=5, depthwise=1)], id="line buffers"),
-        pytest.param([ConfigTile(output_rows=1, output_columns=9), ConfigWindow(stride_columns=16),
-                      Conv(first_row=5, depthwise=1)], id="line buffers of strides"),
-        pytest.param([Add(vectors=4, features=TINY.features_vectors - 3)], id="operand a"),
-        pytest.param([Add(vectors=4, features_b=TINY.features_vectors - 3)], id="operand b"),
-        pytest.param([Add(vectors=4, output=TINY.output_vectors - 3)], id="sum"),
-        pytest.param([Lookup(vectors=4096)], id="lookup"),
-        pytest.param([Lookup(vectors=4, output=65535)], id="output of a lookup"),
-        pytest.param([Load(post_compute=1)] * (1 << TOKEN_BITS), id="tokens for compute"),
-        pytest.param([FULL_TILE] + [Conv(post_load=1)] * (1 << TOKEN_BITS), id="tokens for load"),
-        pytest.param([FULL_TILE] + [Conv(post_save=1, drain=1)] * (1 << TOKEN_BITS), id="tokens of drains"),
-        pytest.param([Lookup(post_save=1)] * (1 << TOKEN_BITS), id="tokens for save"),
-        pytest.param([Lookup(post_load=1)] * (1 << TOKEN_BITS), id="tokens of operands"),
-        pytest.param([Save(post_compute=1)] * (1 << TOKEN_BITS), id="tokens of saves"),
-    ],
-)  # fmt: skip
-def test_a_fault_names_its_cause_and_its_instruction(program: list[CoreInstruction]) -> None:
-    _faults_alike(program)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_names_its_cause_and_its_instruction(name: str) -> None:
+    _faults_alike(FAULTS[name])
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        [Load(buffer=Buffer.TABLE, destination=255), Load(destination=TINY.features_vectors - 4, columns=4)],
-        [Save(source=TINY.output_vectors - 5, columns=5)],
-        [FULL_TILE, Conv(features=TINY.features_vectors - 8, weights=TINY.weights_vectors - 4, drain=1,
-                         parameters=TINY.parameters_vectors - 8, output=TINY.output_vectors - 8)],
-        [FULL_TILE, Conv(depthwise=1, features=TINY.features_vectors - 8, weights=TINY.weights_vectors - 4)],
-        [replace(FULL_TILE, output_columns=TINY.line_vectors - 3), ConfigWindow(kernel_columns=4),
-         Conv(first_row=5, depthwise=1)],
-        [replace(FULL_TILE, output_rows=16), Conv(features=65535, first_row=1, drain=1, output=128)],
-        [Add(vectors=4, features=TINY.features_vectors - 4, features_b=TINY.features_vectors - 4,
-             output=TINY.output_vectors - 4)],
-        [Load(post_compute=1)] * ((1 << TOKEN_BITS) - 1) + [Conv(wait_load=1), Load(post_compute=1)],
-    ],
-)  # fmt: skip
-def test_what_fits_exactly_does_not_fault(program: list[CoreInstruction]) -> None:
+@pytest.mark.parametrize("program", FITS)
+def test_what_fits_exactly_does_not_fault(program: Sequence[CoreInstruction]) -> None:
     memory = np.zeros(1 << 16, np.uint8)
     assert interpreted(TINY, program, memory)[1].outcome.name == "DONE"
     assert not bench("tiny").run(program, memory).faults

@@ -11,7 +11,7 @@ import pytest
 
 from isa.configuration import NAMED_POOLS, PoolConfig
 from rtl.core_ports import core_ports
-from tests.rtl.core_bench import build_core
+from scripts.core_bench import build_core
 
 SHALLOW = replace(
     NAMED_POOLS["tiny"],

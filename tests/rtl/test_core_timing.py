@@ -44,7 +44,7 @@ from isa.pipeline import (
     pass_cycles,
 )
 from isa.walks import window_shape
-from tests.rtl.core_bench import CoreBench, Trace, bench
+from scripts.core_bench import CoreBench, Trace, bench
 
 POOLS = ("tiny", "small")
 DRAIN_OVERHEAD = DRAIN_SETUP + DRAIN_READ_TO_LANE + LANE_LATENCY + RESULT_TO_WRITE

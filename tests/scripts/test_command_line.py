@@ -299,10 +299,14 @@ def test_mutants_are_judged_by_theorems_and_functional_test_and_kept_in_a_file(
     assert call(["prove", "--mutants", "1", "--seed", "6", "--output", str(path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     (mutant,) = result["mutants"]
-    assert mutant == json.loads(path.read_text())
+    sampled, kept = map(json.loads, path.read_text().splitlines())
+    assert mutant == kept
+    assert (sampled["pool"], sampled["of"]) == ("tiny", "shell")
     assert (result["pool"], result["survivors"], sum(result["verdicts"].values())) == ("tiny", [], 1)
     assert call(["prove", "--mutants", "1", "--seed", "6", "--output", str(path)]) == 0
     assert "verdicts: {" in capsys.readouterr().err
+    reason = refused(capsys, "prove", "--mutants", "1", "--of", "core", "--output", path)
+    assert "its mutants are of shell, not of core; give another file" in reason
 
 
 def test_what_mutants_cannot_heed_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def random_memory(config: PoolConfig, rng: np.random.Generator) -> NDArray[np.ui
         memory[8 * block + 3] = rng.choice([0, 255], config.array)  # biases of 25 bits
         memory[8 * block + 6] |= 128  # mantissas are normalised
         memory[8 * block + 7] = rng.integers(30, 42, config.array)
+    for block in range(4):  # biases of 9 and 17 bits, and scales with which few sums clip
+        for byte in range(1 + block % 2, 3):
+            memory[8 * block + byte] = memory[8 * block + 3]
+        memory[8 * block + 7] = rng.integers(24, 38, config.array)
     for block in range(6, 8):  # biases of 32 bits: the sum wraps, and a small scale shows it
         memory[8 * block + 3] = rng.integers(0, 256, config.array)
         memory[8 * block + 7] = rng.integers(47, 53, config.array)

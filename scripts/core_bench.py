@@ -69,20 +69,29 @@ class CoreBench:
         )
         self.memories = {memory.name: memory for memory in _memories(self.block)}
         self._traces = self.simulation.tracer.trace
-        self._idle = {f"{name}_i": 0 for name in core_ports(config).inputs}
+        self._idle = dict.fromkeys(core_ports(config).inputs, 0)
+        self.history: list[tuple[dict[str, int], dict[str, int]]] | None = None
+        """If it is a list: inputs and outputs of every cycle are added."""
 
     def step(self, **inputs: int) -> dict[str, int]:
         """One cycle: the outputs that are visible in it."""
-        self.simulation.run([self._idle | {f"{name}_i": value for name, value in inputs.items()}])
-        outputs = {name: self._traces[f"{name}_o"].pop() for name in core_ports(self.config).outputs}
+        (outputs,) = self._steps([self._idle | inputs])
         return outputs
 
     def scrub(self) -> None:
         """A full sweep: nothing of the last run is left."""
-        steps = [self._idle | {"scrub_i": 1, "scrub_address_i": address} for address in range(self.config.scrub_cycles)]
-        self.simulation.run(steps)
-        for name in core_ports(self.config).outputs:
-            self._traces[f"{name}_o"].clear()
+        self._steps([self._idle | {"scrub": 1, "scrub_address": place} for place in range(self.config.scrub_cycles)])
+
+    def _steps(self, given: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+        """One by one: of several in a call the simulator would trace the first one alone."""
+        ports = core_ports(self.config).outputs
+        shown = []
+        for inputs in given:
+            self.simulation.run([{f"{name}_i": value for name, value in inputs.items()}])
+            shown.append({name: self._traces[f"{name}_o"].pop() for name in ports})
+        if self.history is not None:
+            self.history += zip(given, shown, strict=True)
+        return shown
 
     def memory(self, name: str, count: int) -> list[int]:
         """The first words of one of the core's memories, which may consist of banks."""
@@ -194,9 +203,9 @@ def interpreted(
     return machine, result, machine.memory.read(0, len(memory))[0]
 
 
-def compare(pool: str, program: Sequence[Instruction], memory: NDArray[np.uint8], **options: object) -> Trace:
+def compare(tested: CoreBench, program: Sequence[Instruction], memory: NDArray[np.uint8], **options: object) -> Trace:
     """Run on both; memory and the core's buffers must agree."""
-    tested, config = bench(pool), NAMED_POOLS[pool]
+    config = tested.config
     machine, result, expected = interpreted(config, program, memory)
     assert result.outcome.name == "DONE" and not result.detail, result
     after = memory.copy()
