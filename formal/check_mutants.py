@@ -34,7 +34,7 @@ from rtl.decoder import decoder
 
 _PRODUCT_0, _PRODUCT_2 = "compute/array/product_0_0", "compute/array/product_2_0"
 _ROWS = "compute/ConfigTile_output_rows"
-_MAXIMUM = "compute/accumulators/maximum_4", "compute/accumulators/total_0"
+_MAXIMUM = "compute/accumulators/maximum_5", "compute/accumulators/total_0"
 MUTANT_POOL = NAMED_POOLS["tiny"]
 
 
@@ -166,7 +166,7 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "the product before", "multiply-accumulate", "a depthwise CONV begins with a product of what came before it",
-        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/swapped", 0)), "earlier"),
+        lambda: mac.mac_step(MUTANT_POOL, _core(tie("compute/array/swapped_2", 0)), "earlier"),
     ),
     CheckMutant(
         "pools accumulate", "multiply-accumulate", "a maximum POOL adds",

@@ -1,6 +1,6 @@
 """Two banks of int32 accumulators, one word of A of them per output pixel.
 
-    cycle   c           c+1+T         c+2+T              c+3+T                c+4+T
+    cycle   c           c+2+T         c+3+T              c+4+T                c+5+T
             pixel in    its word      is taken from      + or max with the    is written, and
             the walker  is read       the pixel's bank   sums of the array    can be read
 
@@ -49,8 +49,8 @@ class DrainRead:
 def accumulators(
     config: PoolConfig, scrub: Scrub, pixel: Accumulation, sums: list[WireVector], drain: DrainRead
 ) -> list[WireVector]:
-    """The word that the drain read two cycles ago: A accumulators. `sums` belong to the pixel of 3+T cycles ago."""
-    stages = adder_stages(config.array)
+    """The word that the drain read two cycles ago: A accumulators. `sums` belong to the pixel of 4+T cycles ago."""
+    stages = adder_stages(config.array) + 1
     read_pixel = scrub.delay(pixel.pixel, stages + 1, "pixel")
     write_pixel = scrub.delay(read_pixel, 3, "written_pixel")
     valid = scrub.delay(pixel.valid, stages + 4, "valid")

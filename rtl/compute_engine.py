@@ -46,7 +46,7 @@ from isa.instructions import (
     Pool,
     Reduction,
 )
-from isa.pipeline import DRAIN_SETUP, adder_stages
+from isa.pipeline import ACCUMULATOR_REUSE, DRAIN_SETUP, adder_stages
 from isa.registers import Fault
 from isa.walks import window_shape
 from rtl.accumulators import Accumulation, accumulators
@@ -218,7 +218,11 @@ def compute_engine(
     # Tokens and faults.
     drive(to_load.given, (walker.ends & walk.post_load) | (job.ends_reading & job.posts_load))
     drive(to_save.given, job_ends & job.posts_save)
-    misfits = walker.is_first_of_walk & (_misfits(config, window.pixels, walk) | _misfits_lines(config, window, walk))
+    # Settings stay while an instruction is pending; the pixels are there a cycle after it has issued, the columns two.
+    pending_misfits = scrub.stage(_misfits(config, window.pixels, pending), "pending_misfits")
+    pending_misfits_lines = _misfits_lines(config, window, pending)
+    walk_misfits = scrub.kept(pending_misfits | pending_misfits_lines, may_load, "walk_misfits")
+    misfits = walker.is_first_of_walk & walk_misfits
     misses_weights = walker.is_first_cycle & sums.weights_overrun
     gives_load_from = select(job.ends_reading, job.instruction, walk.instruction)
     faults = [
@@ -236,8 +240,12 @@ def compute_engine(
 
 
 def _check_sizes(config: PoolConfig) -> None:
-    """The last accumulator must be written before the drain reads it, from DRAIN_SETUP - 1 cycles on."""
-    if adder_stages(config.array) + 5 > DRAIN_SETUP - 1:
+    """An accumulator must be written before the drain reads it, the first one DRAIN_SETUP - 1 cycles behind hand-over.
+
+    Pixel p is in the walker ACCUMULATOR_REUSE - 1 - p cycles before hand-over at the latest, and can be read 6 + T
+    cycles later; the drain reads it p cycles behind the first one at the earliest.
+    """
+    if adder_stages(config.array) + 6 - (ACCUMULATOR_REUSE - 1) > DRAIN_SETUP - 1:
         raise ValueError(f"an array of {config.array} needs more cycles to settle than the drain's set-up takes")
 
 
@@ -281,7 +289,7 @@ def _misfits_lines(config: PoolConfig, window: WindowSettings, walk: _Walk) -> W
 
 @dataclass(frozen=True)
 class _Sums:
-    """Results of the array, 3 + adder stages behind the walker, and by-products."""
+    """Results of the array, 4 + adder stages behind the walker, and by-products."""
 
     values: list[WireVector]
     features: WireVector

@@ -1,9 +1,12 @@
 """The MAC array: A x A int8 products, weight-stationary, and its double-buffered weight tile.
 
-    cycle   w               w+1               c+1        c+2                 c+3        c+3+T
-            W weight        they slide into   tiles      pixel and current   products   sums of A products
-            vectors are     the next tile     are        tile are in the                (T stages of adders)
-            read                              swapped    array
+    cycle   w           w+2               c+1      c+2                c+3                c+4        c+4+T
+            W weight    they slide into   swaps    pixel and window   factors, and the   products   sums of A products
+            vectors     the next tile     is 1     are in the array   tile they meet                (T stages of
+            are read                                                                                adders)
+
+Which byte is the factor of a multiplier is chosen in a cycle of its own, so that nothing but registers is before a
+multiplier; tiles slide and are swapped a cycle later for that.
 
 Vector k of a tile holds the weights of input channel k, byte o those of output channel o: its product has its place in
 row k and column o of the array, and sees channel k of the pixel. In a depthwise CONV vector k belongs to place k of the
@@ -84,6 +87,8 @@ class WeightTile:
 
     rows: list[Register]
     is_depthwise: Register
+    sees_places: Register
+    """`is_depthwise` a cycle ahead: for what is at the array's inputs."""
 
 
 @hardware()
@@ -95,12 +100,14 @@ def weight_tile(
     swaps: WireVector,
     is_depthwise: WireVector,
 ) -> WeightTile:
-    """The current tile, and behind it the next one.
+    """The current tile, and behind it the next one, both a cycle behind these arguments.
 
     `slides`: the W vectors enter the next tile, in which all others move up by W; after A / W times it is complete.
     `swaps`: it becomes the current one, of a depthwise CONV or not. Vectors may slide in while the tiles are swapped.
     """
-    entering = list(vectors)
+    sees_places = scrub.kept(is_depthwise, swaps, "sees_places")
+    entering = [scrub.stage(vector, f"tile_vector_{number}") for number, vector in enumerate(vectors)]
+    slides, swaps = scrub.stage(slides, "tile_slides"), scrub.stage(swaps, "tile_swaps")
     following: list[list[WireVector]] = []
     for row in reversed(range(array)):
         next_row = scrub.kept(entering.pop(), slides, f"next_weights_{row}")
@@ -109,9 +116,9 @@ def weight_tile(
     pairs, left_over = row_pairs(array)
     arranged = {row: following[row] for row in left_over}
     for pair in pairs:
-        arranged |= _packed(pair, following[pair.first], following[pair.second], is_depthwise)
+        arranged |= _packed(pair, following[pair.first], following[pair.second], sees_places)
     rows = [scrub.kept(concat_list(arranged[row]), swaps, f"weights_{row}") for row in range(array)]
-    return WeightTile(rows=rows, is_depthwise=scrub.kept(is_depthwise, swaps, "is_depthwise"))
+    return WeightTile(rows, is_depthwise=scrub.kept(sees_places, swaps, "is_depthwise"), sees_places=sees_places)
 
 
 def _packed(
@@ -148,7 +155,8 @@ def slices(vector: WireVector, bits: int) -> list[WireVector]:
 @hardware()
 def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector, tile: WeightTile) -> list[WireVector]:
     """For each output channel o: sum over k of pixel[k] * tile[k][o] (depthwise: window[k][o] * tile[k][o]), as 32-bit
-    registers would add it. `pixel` and `window` belong to `tile`, which follows `swaps` by a cycle.
+    registers would add it. `pixel` and `window` belong to the tile that follows `swaps` by a cycle, for the array's
+    factors by two.
 
     The adder tree adds products as unsigned numbers with their sign bit inverted, that is, each 2**15 too large; the
     sum is then half of its range too large, which inverting its own top bit takes back: no sign extension inside the
@@ -159,18 +167,21 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
     places = [slices(vector, _BYTE) for vector in window.vectors]
     pairs, left_over = row_pairs(array)
     adds_earlier = scrub.stage(tile.is_depthwise, "adds_earlier")
-    moved, swapped = scrub.stage(window.moves, "moved"), scrub.stage(swaps, "swapped")
+    moved, swapped = scrub.delay(window.moves, 2, "moved"), scrub.delay(swaps, 2, "swapped")
+
+    def factor(row: int, column: int, place: int) -> WireVector:
+        byte = select(tile.sees_places, places[place][column], channels[row])
+        return scrub.stage(byte, f"factor_{row}_{column}")
 
     terms: list[list[WireVector]] = [[] for _ in range(array)]
     for pair in pairs:
         packs = {row: slices(tile.rows[row], PACKED_BITS) for row in (pair.first, pair.second)}
+        seen = {} if pair.places else {row: scrub.stage(channels[row], f"factor_{row}") for row in packs}
         for even in range(0, array, 2):
             products = {}
             for row, column in ((pair.first, even), (pair.second, even + 1)):
-                factor = channels[row]
-                if pair.places:
-                    factor = select(tile.is_depthwise, places[pair.first][column], factor)
-                exact = _packed_product(factor, packs[row][even // 2])
+                its_factor = factor(row, column, pair.first) if pair.places else seen[row]
+                exact = _packed_product(its_factor, packs[row][even // 2])
                 products[column] = scrub.stage(exact, f"product_{row}_{column}")
             for column, other in ((even, even + 1), (even + 1, even)):
                 low, upper = products[column][:PRODUCT_BITS], products[other][PRODUCT_BITS - 1 :]
@@ -187,10 +198,7 @@ def mac_array(scrub: Scrub, pixel: WireVector, window: Window, swaps: WireVector
         for column in range(array):
             left, right = (
                 scrub.stage(
-                    _signed_product_in_logic(
-                        select(tile.is_depthwise, places[row][column], channels[row]), weights[row][column]
-                    ),
-                    f"product_{row}_{column}",
+                    _signed_product_in_logic(factor(row, column, row), weights[row][column]), f"product_{row}_{column}"
                 )
                 for row in (first, second)
             )

@@ -11,7 +11,8 @@ of pixel[k] * tile[k][o], int8 by int8, as int32, the word that is written back 
 all places k of the window of line buffers, of byte o of place k, in place of pixel[k], times tile[k][o].
 
 tile[k][o] is the byte that the next tile's register of row k held in its place o when the tiles were swapped last. That
-the multipliers hold it, two weights as high * 2**16 + low, is an invariant of their registers. Products are proved
+the multipliers hold it, two weights as high * 2**16 + low, is an invariant of their registers. What each sees, a
+channel or a place, is in a register, which is chosen by the mode of the tile that it meets. Products are proved
 multiplier by multiplier: the register is the low 32 bits of the exact product, and its lower half is then low * x,
 its upper half and the sign of the lower one together high * x, for all int8. An upper half that a depthwise CONV keeps
 for a position is the product of the place behind, by induction: the tile stays and the window moves, or both start
@@ -27,14 +28,14 @@ Scope: the netlist of the pool's core, every column; any values, any state.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyrtl
 import z3
 
-from formal.algebra import Term, Z3Algebra
+from formal.adder_trees import AdderTrees
+from formal.algebra import Term
 from formal.pipeline import Pipeline, extended, holds, parts_of, signed
 from formal.structure import core_block
 from formal.transition import TransitionSystem
@@ -46,7 +47,7 @@ from rtl.mac_array import PACKED_BITS, PRODUCT_BITS, RowPair, row_pairs
 ASSUMPTIONS: tuple[str, ...] = ()
 _ARRAY, _BANKS = "compute/array", "compute/accumulators"
 _CLEARS = ("clears", "clears_behind")
-_DEPTHWISE, _SWAPS = f"{_ARRAY}/is_depthwise", f"{_ARRAY}/swaps"
+_DEPTHWISE, _SEES_PLACES, _SWAPS = (f"{_ARRAY}/{name}" for name in ("is_depthwise", "sees_places", "tile_swaps"))
 _SIGN = 1 << 15
 """Sign bit of a product; with it inverted a product is 2**15 larger and unsigned, which is what the trees add."""
 _TILE, _PRODUCTS, _EARLIER, _SUMS = "tile", "products", "earlier", "sums"
@@ -92,6 +93,11 @@ class _Multiplier:
         return f"{_ARRAY}/product_{self.row}_{self.column}"
 
     @property
+    def factor(self) -> str:
+        """The register of what it sees."""
+        return f"{_ARRAY}/factor_{self.row}" + (f"_{self.column}" if self.pair.places else "")
+
+    @property
     def earlier(self) -> str:
         """The register of its upper half of the position before."""
         return f"{_ARRAY}/earlier_{self.pair.second}_{self.column}"
@@ -131,7 +137,7 @@ def _tile(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     def keeps(name: str, claim: Term) -> list[str]:
         return holds(name, z3.If(swaps, claim, pipeline.at(1, name) == pipeline.at(0, name)))
 
-    found = keeps(_DEPTHWISE, z3.BoolVal(True))
+    found = keeps(_DEPTHWISE, z3.BoolVal(True)) + _modes(pipeline)
     for row in range(config.array):
         name = f"{_ARRAY}/weights_{row}"
         held = pipeline.at(1, name)
@@ -153,38 +159,51 @@ def _tile(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     return found
 
 
+def _modes(pipeline: Pipeline) -> list[str]:
+    """A factor is chosen by the mode of the tile that it meets a cycle later: by induction, both are 0 at first."""
+    before, now = (pipeline.at(cycle + 1, _DEPTHWISE) == pipeline.at(cycle, _SEES_PLACES) for cycle in (0, 1))
+    return holds(_SEES_PLACES, now, before)
+
+
 def _packed(low: Term, high: Term) -> Term:
     return signed(high, PACKED_BITS) * (1 << PRODUCT_BITS) + signed(low, PACKED_BITS)
 
 
 def _products(config: PoolConfig, block: pyrtl.Block) -> list[str]:
-    """What each multiplier makes of what it holds and sees."""
+    """What each multiplier makes of what it holds and sees, and what that is."""
     weights = [f"{_ARRAY}/weights_{row}" for row in range(config.array)]
     pixel = f"{_ARRAY}/pixel_vector"
     window = _window(config)
-    pipeline = Pipeline(block, cuts={*weights, pixel, *window, _DEPTHWISE, *_CLEARS}, zeros=_CLEARS)
+    inputs = Pipeline(block, cuts={pixel, *window, _SEES_PLACES, *_CLEARS}, zeros=_CLEARS)
     bits = 8 * config.array
     channels = parts_of(z3.BitVec(pixel, bits), 8)
     places = [parts_of(z3.BitVec(name, bits), 8) for name in window]
-    is_depthwise = z3.BitVec(_DEPTHWISE, 1) == 1
+    sees_places = z3.BitVec(_SEES_PLACES, 1) == 1
 
-    def seen(row: int, place: Place | None) -> Term:
+    def sees(factor: str, row: int, place: Place | None) -> list[str]:
         channel = channels[row]
-        return channel if place is None else z3.If(is_depthwise, places[place[0]][place[1]], channel)
+        byte = channel if place is None else z3.If(sees_places, places[place[0]][place[1]], channel)
+        return holds(factor, inputs.at(1, factor) == byte)
 
+    multipliers, alone = list(_multipliers(config)), list(_left_over(config))
+    factors = {place: f"{_ARRAY}/factor_{place[0]}_{place[1]}" for place in alone}
+    cuts = {*weights, *factors.values(), *(each.factor for each in multipliers), *_CLEARS}
+    pipeline = Pipeline(block, cuts=cuts, zeros=_CLEARS)
     found = _halves_are_products()
-    for each in _multipliers(config):
+    for each in multipliers:
         register, number = each.weights
         pack = parts_of(pipeline.at(0, register), PACKED_BITS)[number]
-        exact = signed(pack, 32) * signed(seen(each.row, each.depthwise_low), 32)
+        exact = signed(pack, 32) * signed(pipeline.at(0, each.factor), 32)
         found += holds(each.product, pipeline.at(1, each.product) == exact)
+        found += sees(each.factor, each.row, each.depthwise_low)
     factor, weight = z3.BitVecs("factor weight", 8)
     claims = []
-    for row, column in _left_over(config):
-        name = f"{_ARRAY}/product_{row}_{column}"
-        seen_here, held = seen(row, (row, column)), parts_of(pipeline.at(0, f"{_ARRAY}/weights_{row}"), 8)[column]
-        claim = pipeline.at(1, name) == signed(held, PRODUCT_BITS) * signed(seen_here, PRODUCT_BITS)
-        claims.append((name, z3.substitute(claim, (seen_here, factor), (held, weight))))
+    for row, column in alone:
+        name, seen = f"{_ARRAY}/product_{row}_{column}", pipeline.at(0, factors[row, column])
+        held = parts_of(pipeline.at(0, f"{_ARRAY}/weights_{row}"), 8)[column]
+        claim = pipeline.at(1, name) == signed(held, PRODUCT_BITS) * signed(seen, PRODUCT_BITS)
+        claims.append((name, z3.substitute(claim, (seen, factor), (held, weight))))
+        found += sees(factors[row, column], row, (row, column))
     return found + _int8_products_fit() + _hold_for_each(claims, weight)
 
 
@@ -255,8 +274,8 @@ def _int8_products_fit() -> list[str]:
 def _earlier(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """What a multiplier keeps in a depthwise CONV is its upper weight times the place behind the one that it sees.
 
-    Before the first awake cycle all registers are 0 (L4), so it holds in the cycle behind that; and it stays so. Of
-    products only this is used: they are 0 when a factor is.
+    It sees what was in the window a cycle ago. Before the first awake cycle all registers are 0 (L4), so it holds in
+    the two cycles behind that; and it stays so. Of products only this is used: they are 0 when a factor is.
     """
     pipeline = Pipeline(block, zeros=_CLEARS, cuts=[*_CLEARS, *{each.product for each in _multipliers(config)}])
     window = _window(config)
@@ -268,11 +287,11 @@ def _earlier(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         register, number = each.weights
         before, now = (
             {
-                "high": _high(parts_of(pipeline.at(cycle, register), PACKED_BITS)[number]),
+                "high": _high(parts_of(pipeline.at(cycle + 1, register), PACKED_BITS)[number]),
                 "sees": parts_of(pipeline.at(cycle, window[each.pair.first]), 8)[each.column],
                 "behind": parts_of(pipeline.at(cycle, window[each.pair.second]), 8)[each.column],
-                "depthwise": pipeline.at(cycle, _DEPTHWISE) == 1,
-                "kept": pipeline.at(cycle + 1, each.earlier),
+                "depthwise": pipeline.at(cycle + 1, _DEPTHWISE) == 1,
+                "kept": pipeline.at(cycle + 2, each.earlier),
             }
             for cycle in (0, 1)
         )
@@ -280,12 +299,12 @@ def _earlier(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         def is_right(at: dict[str, Term]) -> Term:
             return z3.Implies(at["depthwise"], _upper_kept(at["kept"]) == times(at["high"], at["behind"]))
 
-        product = pipeline.at(1, each.product)
+        product = pipeline.at(2, each.product)
         made = z3.Implies(before["depthwise"], _upper(product) == times(before["high"], before["sees"]))
         zero = z3.Implies(now["behind"] == 0, times(now["high"], now["behind"]) == 0)
         found += holds(each.earlier, is_right(now), is_right(before), made, zero)
-        reset = [pipeline.at(0, each.product) == 0, pipeline.at(0, each.earlier) == 0]
-        found += holds(f"{each.earlier} behind the first cycle", before["kept"] == 0, *reset)
+        reset = [*(pipeline.at(cycle, each.product) == 0 for cycle in (0, 1)), pipeline.at(0, each.earlier) == 0]
+        found += holds(f"{each.earlier} behind the first cycles", before["kept"] == 0, *reset)
     return found
 
 
@@ -361,7 +380,7 @@ def _trees(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     step = {name: _last(block, f"{_BANKS}/{name}_") for name in ("overwrites", "maximum")}
     before_word = f"{_BANKS}/before"
     cuts = [*(name for column in names for name in column), *step.values(), before_word, *_CLEARS]
-    trees = _Trees(name for column in names for name in column)
+    trees = AdderTrees(name for column in names for name in column)
     pipeline = Pipeline(block, cuts=cuts, zeros=_CLEARS, algebra=trees)
 
     def now(name: str, bits: int) -> Term:
@@ -402,44 +421,6 @@ def _read_words(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     kept = z3.If(is_second, at(1, banks[1], bits), at(1, banks[0], bits))
     written = z3.Concat([at(0, total, 32) for total in reversed(totals)])
     return holds("the word to add to", pipeline.at(2, f"{_BANKS}/before") == z3.If(is_written, written, kept))
-
-
-class _Trees(Z3Algebra):
-    """Follows adder trees: a sum is a variable, and known by its addends, those of `leaves` that entered in cycle 0.
-
-    A sum is one only where its adder is wider than its operands.
-    """
-
-    def __init__(self, leaves: Iterable[str]) -> None:
-        super().__init__()
-        self._addends = {name: Counter([name]) for name in leaves}
-
-    def operate(
-        self, operation: str, parameter: Any, arguments: Sequence[Term], widths: Sequence[int], bits: int
-    ) -> Term:
-        """See `Algebra.operate`."""
-        if operation == "x" and z3.is_bv_value(arguments[0]):
-            return arguments[2 if arguments[0].as_long() else 1]
-        addends = [self._addends.get(str(each)) if z3.is_const(each) else None for each in arguments]
-        if operation == "+" and bits > max(widths) and addends[0] and addends[1]:
-            return self._sum(addends[0] + addends[1], bits)
-        return super().operate(operation, parameter, arguments, widths, bits)
-
-    def _sum(self, addends: Counter[str], bits: int) -> Term:
-        name = f"{bits} bits: {' + '.join(sorted(addends.elements()))}"
-        self._addends[name] = addends
-        return z3.BitVec(name, bits)
-
-    def sums_in(self, term: Term) -> list[tuple[Term, Counter[str]]]:
-        """The sums that a term is made of."""
-        found: dict[str, Term] = {}
-        pending = [term]
-        while pending:
-            each = pending.pop()
-            if z3.is_const(each) and str(each) in self._addends:
-                found[str(each)] = each
-            pending += each.children()
-        return [(each, self._addends[name]) for name, each in found.items()]
 
 
 def _last(block: pyrtl.Block, prefix: str) -> str:

@@ -99,7 +99,7 @@ def test_sums_are_exact_whatever_the_window_does(array: int, ports: int, cycles:
         if step["slides"]:
             new = [_int8(step[f"vector_{number}"], array) for number in range(ports)]
             following = np.vstack([following[ports:], *new])
-        delay = adder_stages(array) + 1
+        delay = adder_stages(array) + 2
         if cycle >= delay:
             shown = [simulation.inspect(f"sum_{column}_o") for column in range(array)]
             assert shown == (expected[cycle - delay] % (1 << 32)).tolist()
