@@ -197,6 +197,10 @@ def _build(problem: Problem, directory: Path) -> Path:
         "cover": [claim.name for claim in problem.covers],
         "kept": list(kept),
         "next": after,
+        "near": {
+            "invariant": [sorted(candidate.near or ()) for candidate in problem.candidates],
+            "good": [sorted(claim.near or ()) for claim in problem.properties],
+        },
     }
     path.with_suffix(".json").write_text(json.dumps(meaning, indent=1) + "\n")
     return path

@@ -66,6 +66,8 @@ class _Question:
 
     about: str
     claims: tuple[int, ...]
+    near: frozenset[str] = frozenset()
+    """Groups and schemas of conjuncts that are worth to be assumed first; it is only a matter of time."""
 
 
 def check_certificate(verilog: Path, progress: Callable[[float], None] | None = None) -> SecondOpinion:
@@ -116,7 +118,9 @@ def _questions(meaning: dict[str, Any]) -> Iterator[_Question]:
             groups.setdefault(name.rpartition("(")[2] if about == "invariant" else "", []).append(index)
         for indices in groups.values():
             for place in range(0, len(indices), _AT_ONCE):
-                yield _Question(about, tuple(indices[place : place + _AT_ONCE]))
+                claims = tuple(indices[place : place + _AT_ONCE])
+                hints = [meaning["near"][about][claim] for claim in claims] if about in meaning["near"] else []
+                yield _Question(about, claims, frozenset().union(*hints))
 
 
 def _answers(verilog: Path, questions: Sequence[_Question]) -> Iterator[tuple[_Question, list[int]]]:
@@ -136,14 +140,15 @@ def _answers(verilog: Path, questions: Sequence[_Question]) -> Iterator[tuple[_Q
 
 def _answer(verilog: Path, question: _Question) -> tuple[_Question, list[int]]:
     """The claims that fail, in whatever process."""
-    return question, _cycle(verilog).failing(question)
+    made = verilog.with_suffix(".aig").stat().st_mtime_ns
+    return question, _cycle(verilog, made).failing(question)
 
 
 @functools.lru_cache(maxsize=1)
-def _cycle(verilog: Path) -> _Cycle:
-    """What this process knows of the certificate that it works on."""
+def _cycle(verilog: Path, made: int) -> _Cycle:
+    """What this process knows of the certificate that it works on; `made` tells it from older ones in that file."""
     meaning: dict[str, Any] = json.loads(verilog.with_suffix(".json").read_text())
-    return _Cycle(Graph(verilog.with_suffix(".aig").read_bytes()), meaning["next"])
+    return _Cycle(Graph(verilog.with_suffix(".aig").read_bytes()), meaning)
 
 
 class _Frame:
@@ -184,20 +189,25 @@ class _Frame:
 class _Cycle:
     """Questions about one cycle in which everything `known` holds, and about the state after it.
 
-    Each question has a solver of its own, with nothing but the gates that its claims depend on and what is known
-    about the same words. Where that does not suffice, what else the counterexample violates is added: so an answer
-    "violated" is about cycles in which all that is known holds, and leaving things out assumes nothing.
+    Each question has a solver of its own, with nothing but the gates that its claims depend on, and of what is known
+    what is about the same words or near. Where that does not suffice, what else the counterexample violates is added:
+    so an answer "violated" is about cycles in which all that is known holds, and leaving things out assumes nothing.
     """
 
-    def __init__(self, graph: Graph, following: dict[str, tuple[str, int]]) -> None:
+    def __init__(self, graph: Graph, meaning: dict[str, Any]) -> None:
         self._graph = graph
+        self._near: dict[str, set[int]] = {}  # group or schema -> conjuncts
+        for name, literal in zip(meaning["invariant"], graph.outputs["invariant"], strict=True):
+            schema, _, group = name.removesuffix(")").rpartition(" (")
+            self._near.setdefault(schema, set()).add(literal)
+            self._near.setdefault(group, set()).add(literal)
         known = {*graph.outputs["invariant"], *graph.outputs["assumed"]}
         self._known = sorted(known)
         self._words = _words(graph)
         self._supports = dict(zip(self._known, _supports(graph, self._known, self._words), strict=True))
         self._evaluate = Evaluator(graph, self._known)
         self._after = np.full(graph.nodes + 1, -1, np.int64)  # literal after the cycle; an input without may have any
-        for name, (state, first) in following.items():
+        for name, (state, first) in meaning["next"].items():
             for bit, literal in enumerate(graph.outputs[name], first):
                 node = graph.inputs.get(f"{state}[{bit}]")
                 if node is not None:
@@ -213,10 +223,11 @@ class _Cycle:
         if question.about == "cover":
             return self._vacuous(question.claims)
         claims = [self._graph.outputs[question.about][index] for index in question.claims]
-        violated = self._violated(claims, after=question.about == "invariant")
+        near = {literal for name in question.near for literal in self._near.get(name, ())}
+        violated = self._violated(claims, question.about == "invariant", near)
         return [question.claims[place] for place in violated]
 
-    def _violated(self, claims: Sequence[int], after: bool) -> list[int]:
+    def _violated(self, claims: Sequence[int], after: bool, near: set[int]) -> list[int]:
         """Places of the claims that can be false in the cycle, or after it."""
         graph = self._graph
         with Solver("cadical153") as solver:
@@ -254,7 +265,7 @@ class _Cycle:
                     assume(broken)
                 return False
 
-            assume([literal for literal in self._known if self._supports[literal] & ~words == 0])
+            assume([each for each in self._known if each in near or self._supports[each] & ~words == 0])
             any_of_them = now.free
             now.free += 1
             solver.add_clause([-any_of_them, *goals])
