@@ -14,7 +14,7 @@ import functools
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,7 @@ def check_certificate(verilog: Path, progress: Callable[[float], None] | None = 
     for name in ("invariant", "good", "cover", "kept"):
         if meaning[name] and len(graph.outputs[name]) != len(meaning[name]):
             raise GraphError(f"{len(meaning[name])} names for {len(graph.outputs[name])} bits of {name}")
-    questions = list(_questions(meaning))
+    questions = list(_questions(graph, meaning))
     failing: dict[str, set[int]] = {question.about: set() for question in questions}
     for done, (question, found) in enumerate(_answers(verilog, questions), 1):
         failing[question.about].update(found)
@@ -108,19 +108,29 @@ def check_certificate(verilog: Path, progress: Callable[[float], None] | None = 
     )
 
 
-def _questions(meaning: dict[str, Any]) -> Iterator[_Question]:
-    """All that is asked; conjuncts of one group together."""
+def _questions(graph: Graph, meaning: dict[str, Any]) -> Iterator[_Question]:
+    """All that is asked; conjuncts of one group, and groups that are about the same words, together."""
     yield _Question("cover", tuple(range(len(meaning["cover"]))))
     yield _Question("initiation", tuple(range(len(meaning["invariant"]))))
-    for about in ("invariant", "good", "kept"):
-        groups: dict[str, list[int]] = {}
-        for index, name in enumerate(meaning[about]):
-            groups.setdefault(name.rpartition("(")[2] if about == "invariant" else "", []).append(index)
-        for indices in groups.values():
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(meaning["invariant"]):
+        groups.setdefault(name.rpartition("(")[2], []).append(index)
+    supports = _supports(graph, graph.outputs["invariant"], _words(graph))
+    alike: dict[int, list[int]] = {}
+    for indices in groups.values():
+        alike.setdefault(functools.reduce(int.__or__, (supports[index] for index in indices)), []).extend(indices)
+    parted: dict[str, Iterable[Sequence[int]]] = {
+        "invariant": alike.values(),
+        "good": [range(len(meaning["good"]))],
+        "kept": [range(len(meaning["kept"]))],
+    }
+    for about, parts in parted.items():
+        hints = meaning["near"].get(about)
+        for indices in parts:
             for place in range(0, len(indices), _AT_ONCE):
                 claims = tuple(indices[place : place + _AT_ONCE])
-                hints = [meaning["near"][about][claim] for claim in claims] if about in meaning["near"] else []
-                yield _Question(about, claims, frozenset().union(*hints))
+                near = frozenset(name for claim in claims for name in hints[claim]) if hints else frozenset()
+                yield _Question(about, claims, near)
 
 
 def _answers(verilog: Path, questions: Sequence[_Question]) -> Iterator[tuple[_Question, list[int]]]:
