@@ -28,6 +28,8 @@ from formal.campaign import processors
 
 _AT_ONCE = 64
 """Claims that are one question at most."""
+_EACH = 40
+"""Questions for which another process is worth its start."""
 _FALSE = 1
 """The solver's variable that is false."""
 
@@ -126,15 +128,15 @@ def _questions(graph: Graph, meaning: dict[str, Any]) -> Iterator[_Question]:
     }
     for about, parts in parted.items():
         hints = meaning["near"].get(about)
-        for indices in parts:
-            for place in range(0, len(indices), _AT_ONCE):
-                claims = tuple(indices[place : place + _AT_ONCE])
+        for all_of_them in parts:
+            for place in range(0, len(all_of_them), _AT_ONCE):
+                claims = tuple(all_of_them[place : place + _AT_ONCE])
                 near = frozenset(name for claim in claims for name in hints[claim]) if hints else frozenset()
                 yield _Question(about, claims, near)
 
 
 def _answers(verilog: Path, questions: Sequence[_Question]) -> Iterator[tuple[_Question, list[int]]]:
-    workers = min(processors(), len(questions))
+    workers = min(processors(), len(questions) // _EACH)
     if workers < 2:
         yield from (_answer(verilog, question) for question in questions)
         return

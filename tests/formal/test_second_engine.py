@@ -13,9 +13,13 @@ from click.testing import CliRunner
 
 from formal.certificate import write_certificate
 from formal.induction import infer
+from formal.isolation_mutants import ISOLATION_MUTANTS
+from formal.mutants import MUTANT_POOL, MUTANTS
 from formal.mutation import mutated, tie
 from formal.problem import Candidate, Claim, Problem, View
 from formal.second_engine import SecondOpinion, check_certificate
+from formal.shell import shell_block
+from formal.theorems import theorem
 from formal.transition import TransitionSystem
 from formal.wire_logic import WIRE_LOGIC, Word
 from scripts.commands.prove import prove
@@ -118,11 +122,25 @@ def test_bits_that_the_invariant_reads_have_a_next_value_and_no_others(part: str
 
 
 def test_it_agrees_on_theorems_about_the_shell(tmp_path: Path) -> None:
-    ran = CliRunner().invoke(prove, ["memory", "elasticity", "--pool", "tiny", "--certify", str(tmp_path), "--json"])
+    ran = CliRunner().invoke(prove, ["ownership", "elasticity", "--pool", "tiny", "--certify", str(tmp_path), "--json"])
     assert ran.exception is None or isinstance(ran.exception, SystemExit)
     entries = json.loads(ran.stdout)["certificates"]
     assert [(entry["name"], entry["agrees"], entry["fails"]) for entry in entries] == [
-        ("memory", True, []),
+        ("ownership", True, []),
         ("elasticity", True, []),
     ]
-    assert (tmp_path / "no_access_leaves_its_window.v").exists()
+    assert (tmp_path / "switching_takes_constant_time.v").exists()
+
+
+@pytest.mark.parametrize(
+    ("bug", "failure"),
+    [
+        ("owner_at_most", "does not follow: core1 receives only while HELD, from its owner"),
+        ("arbiter", "is not kept"),
+    ],
+)
+def test_it_rejects_the_certificate_of_a_seeded_bug(bug: str, failure: str, tmp_path: Path) -> None:
+    mutant = next(mutant for mutant in (*MUTANTS, *ISOLATION_MUTANTS) if mutant.name == bug)
+    broken = mutated(shell_block(MUTANT_POOL), *mutant.patches)
+    stated = theorem(mutant.theorem).problem(MUTANT_POOL, broken, over_approximate=False)
+    assert any(failure in found for found in _opinion(stated, tmp_path).fails)
