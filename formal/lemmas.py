@@ -15,6 +15,7 @@ from formal.shell import CORE_KINDS, Sight, age_of_answer, seen
 from isa.configuration import PoolConfig
 from isa.registers import Command, CoreState, Result
 from rtl.channels import Kind
+from rtl.control_port import OF_CORES, order_name
 from rtl.sizes import Sizes
 from rtl.windows import Attachment
 
@@ -58,6 +59,37 @@ def command_lemmas(config: PoolConfig) -> Iterator[Candidate]:
             yield make(config, f"a command {stage} suits the attachment", "command", _suits(stage, tenant))
         yield make(config, f"a command {stage} names a tenant", "command", _names_tenant(stage))
         yield make(config, f"an ATTACH {stage} brings an aligned window", "command", _window_fits(stage))
+    yield from order_lemmas(config)
+
+
+def order_lemmas(config: PoolConfig) -> Iterator[Candidate]:
+    """The registers that say that a command takes effect for a tenant or core say so when it does."""
+    for command in Command:
+        for index in range(_targets(config, command)):
+            yield make(config, "an order is the command decided", "command", _is_order(command, index))
+
+
+def command_registers(config: PoolConfig) -> list[str]:
+    """What these invariants are about, whether what a theorem claims depends on all of it or not."""
+    return [
+        "command_verdict",
+        *(order_name(each, index) for each in Command for index in range(_targets(config, each))),
+    ]
+
+
+def _targets(config: PoolConfig, command: Command) -> int:
+    return config.cores if command in OF_CORES else config.tenants
+
+
+def _is_order(command: Command, index: int) -> Callable[[Sight], Term]:
+    argument = "argument_core" if command in OF_CORES else "argument_tenant"
+
+    def claim(s: Sight) -> Term:
+        decided = s.all(pending(s, "decided", command), s[argument] == index)
+        ordered = s[order_name(command, index)] == 1
+        return s.all(s.implies(ordered, decided), s.implies(decided, ordered))
+
+    return claim
 
 
 def _exclude_each_other(first: str, second: str) -> Callable[[Sight], Term]:

@@ -171,7 +171,7 @@ class PoolConfig:
             2 * self.accumulator_pixels,
             self.line_vectors,
             TABLE_VECTORS,
-            self.queue_instructions,
+            2 * self.queue_instructions,
         )
 
     @property

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pyrtl import Const, WireVector, concat, mux
 
-from rtl.scrubbed import Memory, Scrub, log2
+from rtl.scrubbed import Scrub, log2
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class BankedMemory:
 
     def __init__(self, scrub: Scrub, bits: int, depth: int, name: str, banks: int) -> None:
         names = [name] if banks == 1 else [f"{name}_{bank}" for bank in range(banks)]
-        self._memories = [Memory(scrub, bits, depth // banks, each) for each in names]
+        self._memories = [scrub.memory(bits, depth // banks, each) for each in names]
         self._scrub = scrub
         self._name = name
 

@@ -120,15 +120,18 @@ def slot(
     run = core[sizes.core - sizes.channel :] if sizes.channel else core
     request = {name: chosen(run, values) for name, values in candidates.items()}
     owner = chosen(core, [entry.owner for entry in entries])
-    # What each core's owner wants, before it is chosen which core has the slot: whose core that is takes as long.
-    fetching = [entry.is_held & chosen(entry.owner, [wish.on_channel[channel] for wish in wishes]) for entry in entries]
-    moving = [entry.is_held & chosen(entry.owner, [tenant.may_move for tenant in tenants]) for entry in entries]
-    is_fetch = ~wheel.slot_is_host[channel] & chosen(core, fetching)
+    # Whose slot it is is known before what the tenants want: each one is asked for itself.
+    served = [
+        ~wheel.slot_is_host[channel] & chosen(core, [entry.is_held & entry.owned_by[index] for entry in entries])
+        for index in range(config.tenants)
+    ]
+    fetching = [mine & wish.on_channel[channel] for mine, wish in zip(served, wishes, strict=True)]
+    is_fetch = any_of(fetching)
     is_request = (
-        ~wheel.slot_is_host[channel]
-        & chosen(core, [moves & ~fetches for moves, fetches in zip(moving, fetching, strict=True)])
+        any_of([mine & tenant.may_move for mine, tenant in zip(served, tenants, strict=True)])
         & request["request_valid"]
         & lies_on(request["request_address"], channel, sizes)
+        & ~is_fetch
     )
     is_host = wheel.slot_is_host[channel] & host.valid & ~host.taken & lies_on(host.address, channel, sizes)
     is_sweep = wheel.slot_is_host[channel] & ~is_host & sweep.wants[channel]

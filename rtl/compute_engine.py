@@ -141,10 +141,14 @@ def compute_engine(
     issues = head.valid & ~halted & may & has_tokens
     drive(from_load.taken, issues & waits_load)
     drive(from_save.taken, issues & waits_save)
+    # A CONFIG waits for no token.
     registers = {
-        kind: settings(scrub, head.word, kind, issues & is_kind(head.word, kind))
-        for kind in (ConfigWindow, ConfigTile, ConfigOutput, ConfigAddFactors, ConfigAddOffset)
-    }
+        kind: settings(scrub, head.word, kind, head.valid & ~halted & may_configure & is_kind(head.word, kind))
+        for kind, may_configure in (
+            (ConfigWindow, is_free), (ConfigTile, is_free), (ConfigOutput, is_free),
+            (ConfigAddFactors, is_idle), (ConfigAddOffset, is_idle),
+        )
+    }  # fmt: skip
 
     # Walk.
     starts = WireVector(1)
@@ -180,7 +184,7 @@ def compute_engine(
     holds_back = has_bank & (job.is_busy | (walk.bank == pending.bank))
     may_load <<= (~walker.walking | walker.ends) & ~(has_bank & job.is_busy)
     starts <<= walker.is_ready & (~walker.walking | walker.ends) & ~holds_back & ~drains_own_bank
-    walk_may_issue <<= ~walker.pending & ~job.reads_features & (~walker.walking | walker.in_last_pass)
+    walk_may_issue <<= walker.may_reload & ~walker.pending & ~job.reads_features
     is_free <<= ~walker.pending & ~walker.walking & ~waits & ~job.reads_features
     is_idle <<= ~walker.pending & ~walker.walking & ~waits & ~job.is_busy
 
@@ -361,17 +365,17 @@ def _weight_fetch(
     fetching = scrub.register(1, "fetching")
     is_last = place == steps - 1
     scrub.load(fetching, begins | (fetching & ~is_last))
-    scrub.load(place, select(begins, Const(0, len(place)), resized(place + fetching, len(place))))
-    makes_identity = scrub.kept(is_pool, issues_walk, "makes_identity")
+    scrub.load(place, select(fetching & ~is_last, resized(place + 1, len(place)), Const(0, len(place))))
+    makes_identity = scrub.kept(is_pool, walker.may_reload, "makes_identity")
     index = scrub.register(BUFFER_INDEX_BITS + 1, "weights_index")
     first = field(word, Conv, "weights").zero_extended(len(index))
-    scrub.load(index, select(issues_walk, first, select(fetching, (index + width)[: len(index)], index)))
+    scrub.load(index, select(walker.may_reload, first, select(fetching, (index + width)[: len(index)], index)))
 
     overrun = scrub.register(1, "weights_overrun")
     scrub.load(overrun, overrun | (fetching & ~makes_identity & (index > config.weights_vectors - width)))
     slides = scrub.stage(fetching, "slides")
     taps, slid = _taps(config, window), scrub.stage(place, "slid_vectors")
-    is_window = scrub.kept(is_depthwise, issues_walk, "clears_no_taps")
+    is_window = scrub.kept(is_depthwise, walker.may_reload, "clears_no_taps")
     vectors = []
     for number, data in enumerate(weights.read_words(index)):
         its_taps = taps[number::width]

@@ -3,7 +3,8 @@
     t       control_write with COMMAND's address
     t + 1   the command register holds it; everything it depends on is selected and compared
     t + 2   check registers: the verdict is drawn from the host's side of the state alone
-    t + 3   verdict register: the command takes effect; START, PAUSE and RESUME look at the tenant's progress
+    t + 3   verdict register, and one for each command and tenant or core: the command takes effect;
+            START, PAUSE and RESUME look at the tenant's progress
     t + 4   the effect and COMMAND_RESULT are visible
 
 Writes in cycles t + 1 to t + 3 are ignored, so that a command is carried out with the arguments it was checked with.
@@ -43,7 +44,8 @@ _ARGUMENT_BITS = {
     Address.ARGUMENT_START: INSTRUCTION_ADDRESS_BITS,
 }
 _NEEDS_TENANT = tuple(command for command in Command if command != Command.REVOKE)
-_NEEDS_CORE = (Command.GRANT, Command.REVOKE)
+OF_CORES = (Command.GRANT, Command.REVOKE)
+"""Commands that take effect for a core; all others do for a tenant."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +96,16 @@ def control_port(
     refusal = _checks(config, command, arguments, entries, windows)
     verdict = register("command_verdict", RESULT_BITS)
     verdict.next <<= refusal
-    permitted = is_decided & (verdict == Result.ACCEPTED)
+    permitted = is_checked & (refusal == Result.ACCEPTED)
 
-    def selects(argument: Address, index: int) -> WireVector:
-        return arguments[argument] == index
-
-    def ordered(which: Command) -> WireVector:
-        return permitted & (command == which)
+    def ordered(which: Command, argument: Address, index: int) -> Register:
+        """1 while the accepted command takes effect, and for this tenant or core: compared a cycle ahead."""
+        order = register(order_name(which, index), 1)
+        order.next <<= permitted & (command == which) & (arguments[argument] == index)
+        return order
 
     progress = chosen(arguments[Address.ARGUMENT_TENANT], [tenant.progress for tenant in tenants])
-    may_start = (progress == 0) | (progress == TenantState.DONE)
+    may_start = _may_start(progress)
     is_running = progress == TenantState.RUNNING
     may_move = is_running | (progress == TenantState.PAUSED)
     suits_progress = {Command.START: may_start, Command.PAUSE: may_move, Command.RESUME: may_move}
@@ -113,11 +115,16 @@ def control_port(
     final = select(unsuitable & (verdict == Result.ACCEPTED), Const(Result.WRONG_TENANT_STATE, RESULT_BITS), verdict)
     result.next <<= first_of([(orders, Const(Result.NONE, RESULT_BITS)), (is_decided, final)], result)
 
-    def per_tenant(which: Command, suits: WireVector) -> list[WireVector]:
-        return [ordered(which) & suits & selects(Address.ARGUMENT_TENANT, n) for n in range(config.tenants)]
+    def per_tenant(which: Command) -> list[WireVector]:
+        return [ordered(which, Address.ARGUMENT_TENANT, index) for index in range(config.tenants)]
 
-    always = Const(1, 1)
-    stops = per_tenant(Command.STOP, always)
+    def per_core(which: Command) -> list[WireVector]:
+        return [ordered(which, Address.ARGUMENT_CORE, index) for index in range(config.cores)]
+
+    starts, stops, pauses, resumes = (
+        per_tenant(which) for which in (Command.START, Command.STOP, Command.PAUSE, Command.RESUME)
+    )
+    suits = [_may_start(tenant.progress) for tenant in tenants]
     _read_side(config, address, arguments, result, entries, tenants, windows)
     return Commands(
         tenant=arguments[Address.ARGUMENT_TENANT],
@@ -125,23 +132,26 @@ def control_port(
         base=arguments[Address.ARGUMENT_BASE],
         limit=arguments[Address.ARGUMENT_LIMIT],
         start=arguments[Address.ARGUMENT_START],
-        grants=[ordered(Command.GRANT) & selects(Address.ARGUMENT_CORE, c) for c in range(config.cores)],
-        revokes=[ordered(Command.REVOKE) & selects(Address.ARGUMENT_CORE, c) for c in range(config.cores)],
+        grants=per_core(Command.GRANT),
+        revokes=per_core(Command.REVOKE),
         windows=[
             WindowCommands(*pulses)
-            for pulses in zip(
-                per_tenant(Command.ATTACH, always),
-                per_tenant(Command.DETACH, always),
-                per_tenant(Command.START, always),
-                stops,
-                strict=True,
-            )
+            for pulses in zip(per_tenant(Command.ATTACH), per_tenant(Command.DETACH), starts, stops, strict=True)
         ],
-        starts=per_tenant(Command.START, may_start),
-        pauses=per_tenant(Command.PAUSE, is_running),
-        resumes=per_tenant(Command.RESUME, may_move),
+        starts=[order & suit for order, suit in zip(starts, suits, strict=True)],
+        pauses=[order & tenant.is_running for order, tenant in zip(pauses, tenants, strict=True)],
+        resumes=[order & tenant.may_move for order, tenant in zip(resumes, tenants, strict=True)],
         stops=stops,
     )
+
+
+def order_name(which: Command, index: int) -> str:
+    """The register that says that a command takes effect for tenant `index`, or for that core."""
+    return f"command_is_{which.name.lower()}_for_{'core' if which in OF_CORES else 'tenant'}{index}"
+
+
+def _may_start(progress: WireVector) -> WireVector:
+    return (progress == 0) | (progress == TenantState.DONE)
 
 
 def tenant_events(commands: Commands, index: int, finish: WireVector, barrier: WireVector) -> TenantEvents:
@@ -198,7 +208,7 @@ def _checks(
     refusals: list[tuple[Result, WireVector]] = [
         (Result.UNKNOWN_COMMAND, ~ordered(*Command)),
         (Result.NO_SUCH_TENANT, ordered(*_NEEDS_TENANT) & (tenant >= config.tenants)),
-        (Result.NO_SUCH_CORE, ordered(*_NEEDS_CORE) & (core >= config.cores)),
+        (Result.NO_SUCH_CORE, ordered(*OF_CORES) & (core >= config.cores)),
         (Result.TENANT_HOLDS_CORES, ordered(Command.DETACH, Command.STOP) & any_of(owned)),
         (Result.WRONG_TENANT_STATE, wrong_tenant_state),
         (Result.WRONG_CORE_STATE, wrong_core_state),

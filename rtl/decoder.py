@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyrtl import Const, WireVector
+from pyrtl import WireVector
 
 from isa.instructions import (
     INSTRUCTIONS,
@@ -22,10 +22,21 @@ from rtl.sizes import any_of
 
 
 @dataclass(frozen=True)
+class Opcode:
+    """What an opcode alone says of a word, if that is legal; 1 bit each. Known before that is."""
+
+    is_end: WireVector
+    is_call: WireVector
+    is_return: WireVector
+    engine: tuple[WireVector, WireVector, WireVector]
+
+
+@dataclass(frozen=True)
 class Decoded:
     """What level 1 needs to know of a word; 1 bit each unless a width is given."""
 
     is_legal: WireVector
+    opcode: Opcode
     is_end: WireVector
     is_call: WireVector
     is_return: WireVector
@@ -44,27 +55,34 @@ def decoder(word: WireVector) -> Decoded:
     """Decode one 128-bit word. Illegal words are legal in no class: all other bits but the fields are 0 then."""
     opcode = word[:OPCODE_BITS]
 
-    def matches(kind: type[Instruction]) -> WireVector:
-        is_opcode = opcode == kind.opcode
-        used = kind.used_bits()
-        return is_opcode & (word[used:] == 0) if used < WORD_BITS else is_opcode
-
-    legal = {kind: matches(kind) for kind in INSTRUCTIONS}
+    # Bits behind the fields are 0. Each stretch of them is compared once, for all kinds whose fields end before it.
+    ends = sorted({kind.used_bits() for kind in INSTRUCTIONS} - {WORD_BITS})
+    misfits = []
+    for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True):
+        shorter = any_of([opcode == kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first])
+        misfits.append(shorter & ~(word[first:behind] == 0))
+    is_legal = any_of([opcode == kind.opcode for kind in INSTRUCTIONS]) & ~any_of(misfits)
 
     def field(kind: type[Instruction], name: str) -> WireVector:
         layout = kind.field_layout(name)
         return word[layout.offset : layout.offset + layout.width]
 
-    def engine(which: Engine) -> WireVector:
-        members = [wire for kind, wire in legal.items() if kind.engine() == which]
-        return any_of(members) if members else Const(0, 1)
-
+    of_load, of_compute, of_save = (
+        opcode[OPCODE_BITS - 2 :] == int(engine) for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
+    )
+    said = Opcode(
+        is_end=opcode == End.opcode,
+        is_call=opcode == Call.opcode,
+        is_return=opcode == Return.opcode,
+        engine=(of_load, of_compute, of_save),
+    )
     return Decoded(
-        is_legal=any_of(list(legal.values())),
-        is_end=legal[End],
-        is_call=legal[Call],
-        is_return=legal[Return],
-        engine=(engine(Engine.LOAD), engine(Engine.COMPUTE), engine(Engine.SAVE)),
+        is_legal=is_legal,
+        opcode=said,
+        is_end=is_legal & said.is_end,
+        is_call=is_legal & said.is_call,
+        is_return=is_legal & said.is_return,
+        engine=(is_legal & of_load, is_legal & of_compute, is_legal & of_save),
         virtual_core=field(CoreInstruction, "core"),
         barriers=field(End, "barriers"),
         target=field(Call, "address"),

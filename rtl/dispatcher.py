@@ -90,52 +90,65 @@ class Verdict:
     call: WireVector
     returns: WireVector
     finish: WireVector
+    moves: WireVector
+    """Advance, call or returns."""
+    following: WireVector
+    """The next word."""
+    target: WireVector
+    """Where the program goes on if it moves."""
 
 
 def verdict(
     fetched: Fetched, decoded: Decoded, tenants: Sequence[Tenant], is_mapped: WireVector, has_credit: WireVector
 ) -> Verdict:
-    """Judge the word. Exactly one of fault, advance, call, returns, finish, or none: then it stays where it is."""
-    for_core = any_of(decoded.engine)
+    """Judge the word. Exactly one of fault, advance, call, returns, finish, or none: then it stays where it is.
+
+    Whether a word is legal takes all of its bits, and is known last: everything else is asked of its opcode.
+    """
+    opcode = decoded.opcode
+    for_core = any_of(opcode.engine)
     in_frame = chosen(fetched.tenant, [tenant.in_frame for tenant in tenants])
     barriers = chosen(fetched.tenant, [tenant.barriers for tenant in tenants])
+    return_address = chosen(fetched.tenant, [tenant.return_address for tenant in tenants])
+    program_counter = chosen(fetched.tenant, [tenant.program_counter for tenant in tenants])
     faults = [
         (fetched.is_outside, Fault.FETCH_OUTSIDE_WINDOW),
         (~decoded.is_legal, Fault.ILLEGAL_INSTRUCTION),
-        (decoded.is_call & in_frame, Fault.NESTED_CALL),
-        (decoded.is_return & ~in_frame, Fault.RETURN_WITHOUT_CALL),
+        (opcode.is_call & in_frame, Fault.NESTED_CALL),
+        (opcode.is_return & ~in_frame, Fault.RETURN_WITHOUT_CALL),
         (for_core & ~is_mapped, Fault.UNMAPPED_CORE),
     ]
-    # A word is of one kind at most, and of none if it is illegal: what its own kind can fault with is enough to ask.
-    is_there = ~fetched.is_outside
+    is_word = ~fetched.is_outside & decoded.is_legal
+    may_advance, may_call, may_return = (
+        for_core & is_mapped & has_credit, opcode.is_call & ~in_frame, opcode.is_return & in_frame
+    )  # fmt: skip
+    following = (program_counter + 1)[:INSTRUCTION_ADDRESS_BITS]
     return Verdict(
         fault=any_of([condition for condition, _ in faults]),
         cause=first_of(
             [(condition, Const(cause, FAULT_CAUSE_BITS)) for condition, cause in faults],
             Const(Fault.NONE, FAULT_CAUSE_BITS),
         ),
-        advance=is_there & for_core & is_mapped & has_credit,
-        call=is_there & decoded.is_call & ~in_frame,
-        returns=is_there & decoded.is_return & in_frame,
-        finish=is_there & decoded.is_end & (barriers >= decoded.barriers),
+        advance=is_word & may_advance,
+        call=is_word & may_call,
+        returns=is_word & may_return,
+        finish=is_word & opcode.is_end & (barriers >= decoded.barriers),
+        moves=is_word & (may_advance | may_call | may_return),
+        following=following,
+        target=first_of([(opcode.is_return, return_address), (opcode.is_call, decoded.target)], following),
     )
 
 
-def program_flow(
-    tenant: Tenant, acts: WireVector, judged: Verdict, target: WireVector, start: WireVector, entry: WireVector
-) -> Jump:
+def program_flow(tenant: Tenant, acts: WireVector, judged: Verdict, start: WireVector, entry: WireVector) -> Jump:
     """Drive program counter and frame of one tenant. `start` jumps to `entry`; STOP is `start` with the entry 0."""
-    following = (tenant.program_counter + 1)[:INSTRUCTION_ADDRESS_BITS]
     calls, returns = acts & judged.call, acts & judged.returns
-    jump = Jump(start | calls | returns, first_of([(start, entry), (returns, tenant.return_address)], target))
-    tenant.program_counter.next <<= first_of(
-        [(jump.valid, jump.target), (acts & judged.advance, following)], tenant.program_counter
-    )
+    target = select(start, entry, judged.target)
+    tenant.program_counter.next <<= select(start | (acts & judged.moves), target, tenant.program_counter)
     tenant.in_frame.next <<= ~start & (calls | (tenant.in_frame & ~returns))
     tenant.return_address.next <<= first_of(
-        [(start | returns, Const(0, INSTRUCTION_ADDRESS_BITS)), (calls, following)], tenant.return_address
+        [(start | returns, Const(0, INSTRUCTION_ADDRESS_BITS)), (calls, judged.following)], tenant.return_address
     )
-    return jump
+    return Jump(start | calls | returns, target)
 
 
 @dataclass(frozen=True)
@@ -170,7 +183,7 @@ def dispatcher(
     credits = [credit_counters(config, core) for core in range(config.cores)]
     has_credit = any_of(
         [
-            match & any_of([wants & (count != 0) for wants, count in zip(decoded.engine, counts, strict=True)])
+            match & any_of([wants & (count != 0) for wants, count in zip(decoded.opcode.engine, counts, strict=True)])
             for match, counts in zip(matches, credits, strict=True)
         ]
     )
@@ -184,14 +197,14 @@ def dispatcher(
         ports["instruction"].next <<= gated(fetched.word, sent)
         ports["instruction_address"].next <<= gated(fetched.address, sent)
         for engine, count in enumerate(credits[core]):
-            balance = count + outputs[core]["credit"][engine] - (sent & decoded.engine[engine])
+            balance = count + outputs[core]["credit"][engine] - (sent & decoded.opcode.engine[engine])
             full = Const(config.queue_instructions, len(count))
             count.next <<= select(entry.is_held, balance[: len(count)], full)
     jumps = []
     for index, tenant in enumerate(tenants):
         entry_address = gated(start_address, starts[index])
         restart = starts[index] | stops[index]
-        jumps.append(program_flow(tenant, acting[index], judged, decoded.target, restart, entry_address))
+        jumps.append(program_flow(tenant, acting[index], judged, restart, entry_address))
     return Dispatch(
         jumps,
         [acts & judged.finish for acts in acting],

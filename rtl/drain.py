@@ -137,13 +137,13 @@ def drain_job(
         return scrub.kept(chosen, may_load, name)
 
     zero = Const(0, 1)
-    starts_add = starts_operands & is_kind(word, Add)
-    starts_lookup = starts_operands & is_kind(word, Lookup)
+    # Whether it starts is known late; while nobody is busy nobody asks.
+    of_add, of_lookup = (~hand_over.valid & is_kind(word, kind) for kind in _OPERANDS)
     scrub.load(is_busy, starts | (is_busy & ~job_ends))
-    is_add = scrub.kept(starts_add, may_load, "is_add")
-    is_lookup = scrub.kept(starts_lookup, may_load, "is_lookup")
+    is_add = scrub.kept(of_add, may_load, "is_add")
+    is_lookup = scrub.kept(of_lookup, may_load, "is_lookup")
     is_drain = scrub.kept(hand_over.valid, may_load, "is_drain")
-    uses_table = taken(hand_over.lookup, starts_lookup | field(word, Add, "lookup"), "uses_table")
+    uses_table = taken(hand_over.lookup, is_kind(word, Lookup) | field(word, Add, "lookup"), "uses_table")
     adds_residual = scrub.kept(hand_over.valid & hand_over.adds, may_load, "adds_residual")
     bank = taken(hand_over.bank, zero, "bank")
     posts = taken(hand_over.posts, field(word, _OPERANDS, "post_save"), "posts_save")
@@ -152,7 +152,7 @@ def drain_job(
 
     # Items: pixels of a drain, vectors of an ADD or LOOKUP, less one.
     def of_operands(name: str) -> WireVector:
-        return select(starts_lookup, field(word, Lookup, name), field(word, Add, name))
+        return select(is_kind(word, Lookup), field(word, Lookup, name), field(word, Add, name))
 
     item_bits = max(len(of_operands("vectors")), log2(config.accumulator_pixels))
     first_left = select(

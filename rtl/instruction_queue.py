@@ -32,7 +32,7 @@ def instruction_queue(
 ) -> QueueHead:
     """A queue of `depth` instructions; `taken` removes the head in the same cycle."""
     word_bits = len(word)
-    memory = scrub.memory(word_bits + len(address), max(2, depth), "waiting")
+    memory = scrub.queue_memory(word_bits + len(address), max(2, depth), "waiting")
     pointer_bits = memory.address_bits
     write_pointer = scrub.register(pointer_bits, "write_pointer")
     read_pointer = scrub.register(pointer_bits, "read_pointer")

@@ -128,8 +128,8 @@ def load_engine(
     waits = field(head.word, Load, "wait_compute")
     is_released = scrub.register(1, "sync_pending")
     may = (is_load & (~waits | from_compute.available)) | (is_wait & is_released) | is_config
-    ends = WireVector(1)
-    issues = head.valid & (~active | ends) & ~halted & may
+    may_load = WireVector(1)
+    issues = head.valid & may_load & ~halted & may
     starts = issues & is_load
     drive(from_compute.taken, starts & waits)
     pitches = settings(scrub, head.word, ConfigLoad, issues & is_config)
@@ -137,12 +137,13 @@ def load_engine(
     scrub.load(is_released, sync_global | (is_released & ~takes_sync))
 
     # Beats. While the last one moves, the next instruction may issue.
+    # What only beats look at loads while there is none: so it need not know whether anything issues.
     beat = _beat_generator(config, scrub, head.word, starts, request_moves, active, pitches)
-    ends <<= request_moves & beat.last
-    buffer = scrub.kept(field(head.word, Load, "buffer"), starts, "buffer")
-    posts = scrub.kept(field(head.word, Load, "post_compute"), starts, "posts")
+    may_load <<= beat.last & (~active | request_moves)
+    buffer = scrub.kept(field(head.word, Load, "buffer"), may_load, "buffer")
+    posts = scrub.kept(field(head.word, Load, "post_compute"), may_load, "posts")
     instruction = scrub.kept(head.address, starts, "instruction")
-    overruns = active & _overrun(config, scrub, field(head.word, Load, "buffer"), starts, beat.last_index)
+    overruns = active & _overrun(config, scrub, head.word, may_load, beat.last_index)
     spaced = _read_spacing(config, scrub, read_taken)
 
     # Responses.
@@ -171,19 +172,23 @@ def load_engine(
 
 
 def _overrun(
-    config: PoolConfig, scrub: Scrub, buffer: WireVector, starts: WireVector, last_index: WireVector
+    config: PoolConfig, scrub: Scrub, word: WireVector, may_load: WireVector, last_index: WireVector
 ) -> WireVector:
     """Whether the last index of a beat lies behind the end of the buffer that was chosen when the LOAD started.
 
-    Registers say which bits of an index are too much for that buffer.
+    A LOAD either begins there already, or has a beat in which the bit of the index that is worth the buffer's depth
+    becomes 1, and none behind that. (A beat that is longer than its buffer may jump over this bit.)
     """
-    overrun: WireVector = scrub.kept(buffer > max(Buffer), starts, "no_buffer")
-    sizes = sorted({log2(depth) for depth in buffer_depths(config).values()})
-    for bits, above in zip(sizes, [*sizes[1:], _INDEX_BITS], strict=True):
-        names = [name for name, depth in buffer_depths(config).items() if log2(depth) <= bits]
-        exceeds = scrub.kept(any_of(buffer == int(name) for name in names), starts, f"has_{bits}_bits")
-        overrun = overrun | (exceeds & (last_index[bits:above] != 0))
-    return overrun
+    buffer, destination = field(word, Load, "buffer"), field(word, Load, "destination")
+    begins_behind: WireVector = buffer > max(Buffer)
+    ends_behind: WireVector = Const(0, 1)
+    for bits in sorted({log2(depth) for depth in buffer_depths(config).values()}):
+        is_chosen = any_of(buffer == int(name) for name, depth in buffer_depths(config).items() if log2(depth) == bits)
+        if bits < BUFFER_INDEX_BITS:
+            begins_behind = begins_behind | (is_chosen & (destination[bits:] != 0))
+        beyond = last_index[bits : max(bits, log2(config.vectors_per_beat)) + 1] != 0
+        ends_behind = ends_behind | (scrub.kept(is_chosen, may_load, f"has_{bits}_bits") & beyond)
+    return scrub.kept(begins_behind, may_load, "begins_behind") | ends_behind
 
 
 def _read_spacing(config: PoolConfig, scrub: Scrub, read_taken: WireVector) -> WireVector:
@@ -206,39 +211,43 @@ def _beat_generator(
     active: Register,
     pitches: dict[str, Register],
 ) -> _Beat:
-    """The current beat; `moves` steps to the next one, `active` falls behind the last.
+    """The current beat; `moves` steps to the next one, `active` falls behind the last, unless a LOAD `starts`.
 
     The shape of the next beat is computed for each of the three places where it may lie (at the start, in the same row,
     in another one) from what is known before the step, so that only a choice is left when the beat moves.
     """
     lane_bits = log2(config.vectors_per_beat)
-    columns = scrub.kept(field(word, Load, "columns"), starts, "columns")
-    rows = scrub.kept(field(word, Load, "rows"), starts, "rows")
+    ends_row, in_last_row, in_last_plane = (
+        scrub.register(1, name) for name in ("ends_row", "in_last_row", "in_last_plane")
+    )
+    ends_plane = ends_row & in_last_row
+    goes_on = scrub.register(1, "goes_on")  # another beat of this LOAD follows
+    # Between two LOADs it loads the head of the queue, whatever that is, until one starts.
+    takes_head = ~goes_on
+    steps = ~active | moves
+    columns = scrub.kept(field(word, Load, "columns"), takes_head & steps, "columns")
+    rows = scrub.kept(field(word, Load, "rows"), takes_head & steps, "rows")
+
     address = scrub.register(COMPUTED_ADDRESS_BITS, "address")
     row_address = scrub.register(COMPUTED_ADDRESS_BITS, "row_address")
     plane_address = scrub.register(COMPUTED_ADDRESS_BITS, "plane_address")
     columns_left = scrub.register(len(columns), "columns_left")
     rows_left = scrub.register(len(rows), "rows_left")
     planes_left = scrub.register(len(field(word, Load, "planes")), "planes_left")
-    ends_row, in_last_row, in_last_plane = (
-        scrub.register(1, name) for name in ("ends_row", "in_last_row", "in_last_plane")
-    )
     count_minus_one = scrub.register(max(1, lane_bits), "count_minus_one")
     index, last_index = scrub.register(_INDEX_BITS, "index"), scrub.register(_INDEX_BITS, "last_index")
-    ends_plane = ends_row & in_last_row
-    ends = ends_plane & in_last_plane
 
     next_beat = (address[lane_bits:] + 1)[: COMPUTED_ADDRESS_BITS - lane_bits]
     if lane_bits:
         next_beat = concat(next_beat, Const(0, lane_bits))
     next_row = (row_address + pitches["row_pitch"])[:COMPUTED_ADDRESS_BITS]
     next_plane = (plane_address + pitches["plane_pitch"])[:COMPUTED_ADDRESS_BITS]
-    row_start = select(ends_plane, next_plane, next_row)
     first = field(word, Load, "address").zero_extended(COMPUTED_ADDRESS_BITS)
 
     def step(register: Register, at_start: WireVector, at_move: WireVector) -> None:
-        scrub.load(register, select(starts, at_start, select(moves, at_move, register)))
+        scrub.load(register, select(steps, select(takes_head, at_start, at_move), register))
 
+    row_start = select(ends_plane, next_plane, next_row)
     step(address, first, select(ends_row, row_start, next_beat))
     step(row_address, first, select(ends_row, row_start, row_address))
     step(plane_address, first, select(ends_plane, next_plane, plane_address))
@@ -247,8 +256,10 @@ def _beat_generator(
     step(rows_left, field(word, Load, "rows"), select(ends_plane, rows, (rows_left - ends_row)[: len(rows)]))
     step(planes_left, field(word, Load, "planes"), (planes_left - ends_plane)[: len(planes_left)])
     of_next_row = select(ends_plane, rows == 0, select(ends_row, rows_left == 1, in_last_row))
-    step(in_last_row, field(word, Load, "rows") == 0, of_next_row)
-    step(in_last_plane, field(word, Load, "planes") == 0, select(ends_plane, planes_left == 1, in_last_plane))
+    of_next_plane = select(ends_plane, planes_left == 1, in_last_plane)
+    has_one_row, has_one_plane = field(word, Load, "rows") == 0, field(word, Load, "planes") == 0
+    step(in_last_row, has_one_row, of_next_row)
+    step(in_last_plane, has_one_plane, of_next_plane)
 
     def shape(place: WireVector, columns_there: WireVector) -> tuple[WireVector, WireVector]:
         """(last of its row, vectors less one) of a beat whose first vector lies at `place` of the beat in memory."""
@@ -256,23 +267,32 @@ def _beat_generator(
         is_last = columns_there <= room
         return is_last, select(is_last, resized(columns_there, len(room)), room)
 
-    in_row, of_row = shape(Const(0, max(1, lane_bits)), fewer_columns), shape(row_start, columns)
-    at_move = [select(ends_row, other, same) for same, other in zip(in_row, of_row, strict=True)]
+    in_row = shape(Const(0, max(1, lane_bits)), fewer_columns)
+    of_row, of_plane = shape(next_row, columns), shape(next_plane, columns)
+    at_move = [
+        select(ends_plane, first_place, select(ends_row, other, same))
+        for same, other, first_place in zip(in_row, of_row, of_plane, strict=True)
+    ]
     at_start = shape(first, field(word, Load, "columns"))
     step(ends_row, at_start[0], at_move[0])
     step(count_minus_one, at_start[1], at_move[1])
+    step(
+        goes_on,
+        starts & ~(at_start[0] & has_one_row & has_one_plane),
+        ~(at_move[0] & of_next_row & of_next_plane),
+    )
     destination = field(word, Load, "destination").zero_extended(_INDEX_BITS)
     step(index, destination, (last_index + 1)[:_INDEX_BITS])
     last_at_start = (destination + at_start[1])[:_INDEX_BITS]
     step(last_index, last_at_start, sum_with_carry(last_index, at_move[1].zero_extended(_INDEX_BITS), Const(1, 1))[:-1])
-    scrub.load(active, starts | (active & ~(moves & ends)))
+    scrub.load(active, starts | (active & ~(moves & ~goes_on)))
     return _Beat(
         address=address,
         lane=address[:lane_bits] if lane_bits else Const(0, 1),
         count_minus_one=count_minus_one,
         index=index,
         last_index=last_index,
-        last=ends,
+        last=~goes_on,
     )
 
 
@@ -300,7 +320,7 @@ def _unpacker(
     """Queues what it is told about each beat, and writes the vectors of each response, `port_vectors` per cycle."""
     vector_bits, width = 8 * config.array, config.port_vectors
     fields = [buffer, beat.index, beat.lane, beat.count_minus_one, posts, instruction]
-    memory = scrub.memory(sum(len(wire) for wire in fields), outstanding_beats(config), "outstanding")
+    memory = scrub.queue_memory(sum(len(wire) for wire in fields), outstanding_beats(config), "outstanding")
     write_pointer = scrub.register(memory.address_bits, "outstanding_write")
     read_pointer = scrub.register(memory.address_bits, "outstanding_read")
     memory.write(write_pointer, pyrtl.concat_list(fields), pushes)

@@ -1,12 +1,13 @@
 """Registers that load 0 and memories that are swept while a core is scrubbed: everything in a core is made here.
 
-While `sweeps` is 1 every memory writes at `scrub_address` (modulo its depth) what the registers make of it. While
-`active` is 1, the same one cycle later, or two cycles later, every register loads 0; so from the fourth cycle on what
-is written is 0. A memory that the sweep comes by only once writes 0 in the first cycles, too; so after a sweep over
-all addresses nothing is left of the last tenant. `sweeps` is the `scrub` port, and every cycle from there to the first
-instruction: a core sleeps at reset until it gets work, whatever counts in it. Only the queues, which take that
-instruction, have `sweeps` for `active`: from registers of the core thousands of others are reached in a cycle, from the
-shell through a gate they are not. Those registers alone have a reset; all others are cleared by them.
+While `sweeps` is 1 every memory writes at `scrub_address` (modulo its depth) what the registers make of it; that of a
+queue, which is short, does so while `active` is 1. While `active` is 1, the same one cycle later, or two cycles later,
+every register loads 0; so from the fourth cycle on what is written is 0. A memory that the sweep comes by only once
+writes 0 in the first cycles, too; so after a sweep over all addresses nothing is left of the last tenant. `sweeps` is
+the `scrub` port, and every cycle from there to the first instruction: a core sleeps at reset until it gets work,
+whatever counts in it. Only the queues, which take that instruction, have `sweeps` for `active`: from registers of the
+core thousands of others are reached in a cycle, from the shell through a gate they are not. Those registers alone have
+a reset; all others are cleared by them.
 """
 
 from __future__ import annotations
@@ -49,10 +50,11 @@ class Memory:
     depend on it. In block RAM the 0 is the reset of the output register.
     """
 
-    def __init__(self, scrub: Scrub, bits: int, depth: int, name: str) -> None:
+    def __init__(self, scrub: Scrub, bits: int, depth: int, name: str, sweeps: WireVector) -> None:
         self.depth = depth
         self.address_bits = max(1, log2(depth))
         self._scrub = scrub
+        self._sweeps = sweeps
         self._name = name
         self._bits = bits
         self._part = OpenPart("memory", name, f"{1 << self.address_bits}x{bits}", Memory)
@@ -64,7 +66,7 @@ class Memory:
 
     def write(self, address: WireVector, data: WireVector, enable: WireVector) -> None:
         """Connect the write port; the address is taken modulo the depth."""
-        sweeps, sweep_address = self._scrub.sweeps, self._scrub.address
+        sweeps, sweep_address = self._sweeps, self._scrub.address
         with self._part.inside(
             write_address=address, write_data=data, write_enable=enable, scrub=sweeps, scrub_address=sweep_address
         ):
@@ -76,14 +78,17 @@ class Memory:
             self._block[place] <<= MemBlock.EnabledWrite(word, sweeps | enable)
 
     def word(self, address: WireVector) -> WireVector:
-        """Connect the read port without its register: the caller loads the word into a register at once.
+        """Connect the read port without its register: the caller loads the word into a register at once, with `load`.
 
         It reads 0 at the address of the write port even if nothing is written: for queues, whose word there is none.
+        Of a `queue_memory` only: while that is swept, wherever it is, the caller's register loads 0.
         """
+        if self._sweeps is not self._scrub.active:
+            raise ValueError(f"{self._name} is swept in cycles in which registers are not cleared")
         with self._part.inside(read_address=address):
             word, _ = self._port(address)
             at_write_port = resized(address, self.address_bits) == self._written
-            data = select(self._scrub.sweeps | at_write_port, Const(0, self._bits), word)
+            data = select(at_write_port, Const(0, self._bits), word)
         self._part.learn(read_data=data)
         return data
 
@@ -95,7 +100,7 @@ class Memory:
             word, collides = self._port(address)
             if enable is not None:
                 word, collides = select(enable, word, register), enable & collides
-            self._scrub.load(register, word, self._scrub.sweeps | collides)
+            self._scrub.load(register, word, self._sweeps | collides)
         self._part.learn(read_data=register)
         return register
 
@@ -151,7 +156,11 @@ class Scrub:
 
     def memory(self, bits: int, depth: int, name: str) -> Memory:
         """A memory of `depth` words, a power of two."""
-        return Memory(self, bits, depth, name)
+        return Memory(self, bits, depth, name, self.sweeps)
+
+    def queue_memory(self, bits: int, depth: int, name: str) -> Memory:
+        """A memory with fewer words than a sweep has addresses, so that it need not be swept in the first cycle."""
+        return Memory(self, bits, depth, name, self.active)
 
 
 def signed_fit(value: WireVector, bits: int) -> WireVector:

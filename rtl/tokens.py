@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyrtl import Const, Register, WireVector, select
+from pyrtl import Const, Register, WireVector, concat, select
 
 from isa.instructions import TOKEN_BITS
 from isa.registers import Fault
 from rtl.core_ports import FAULT_CAUSE_BITS
 from rtl.hierarchy import hardware
-from rtl.scrubbed import Scrub, any_of, resized
+from rtl.scrubbed import Scrub, any_of
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,19 @@ class Tokens:
 def token_counter(scrub: Scrub, name: str) -> Tokens:
     """Counts the tokens of one edge. A token more than it can count is dropped, and `overflows` in that cycle."""
     given, taken = WireVector(1), WireVector(1)
+    full = (1 << TOKEN_BITS) - 1
+    # Known late, and counted one cycle later.
+    up, down = given & ~taken, taken & ~given
+    was_up, was_down = scrub.register(1, f"{name}_up"), scrub.stage(down, f"{name}_down")
     count = scrub.register(TOKEN_BITS, name)
-    is_full = count == (1 << TOKEN_BITS) - 1
-    up = given & ~taken
-    down = taken & ~given
+    step = concat(was_down.sign_extended(TOKEN_BITS - 1), was_up | was_down)  # 1, 0 or -1
+    present = (count + step)[:TOKEN_BITS]
+    scrub.load(count, present)
+    is_full, is_last = present == full, present == 1
     overflows = up & is_full
-    stepped = select(up & ~is_full, count + 1, select(down, count - 1, count.zero_extended(TOKEN_BITS + 1)))
-    scrub.load(count, resized(stepped, TOKEN_BITS))
-    available = scrub.register(1, f"{name}_available")  # what many instructions wait for: count != 0
-    scrub.load(available, up | (available & ~(down & (count == 1))))
+    scrub.load(was_up, up & ~is_full)
+    available = scrub.register(1, f"{name}_available")  # what many instructions wait for: there is one
+    scrub.load(available, up | (available & ~(down & is_last)))
     return Tokens(given=given, taken=taken, available=available, overflows=overflows)
 
 

@@ -170,9 +170,10 @@ class Walker:
     pending: Register
     """An instruction has issued whose first pass has not started."""
     walking: Register
+    may_reload: WireVector
+    """Nobody looks at what an instruction needs before its last pass: it takes the fields at the head of the queue."""
     is_ready: WireVector
     """The pending instruction's first pass could start in this cycle."""
-    in_last_pass: WireVector
     ends: WireVector
     """Last cycle of the last pass."""
     fetches: WireVector
@@ -223,8 +224,12 @@ def window_walker(
     pending, walking = scrub.register(1, "pending"), scrub.register(1, "walking")
     is_last, is_first = scrub.register(1, "in_last_pass"), scrub.register(1, "in_first_pass")
     pass_left = scrub.register(len(settings.pass_left), "pass_left")
-    pending_pool = scrub.kept(is_pool, issues, "pending_is_pool")
-    pending_raster = scrub.kept(is_depthwise, issues, "pending_is_raster")
+    # The passes to come load the head of the queue while there are none: so they need not know whether it issues.
+    has_more = scrub.register(1, "has_more")  # another pass of this instruction follows
+    occupied = scrub.register(1, "occupied")  # pending or has_more, for many wait for it
+    may_reload = ~occupied
+    pending_pool = scrub.kept(is_pool, may_reload, "pending_is_pool")
+    pending_raster = scrub.kept(is_depthwise, may_reload, "pending_is_raster")
     setup_left = scrub.register(fill_cycles(config.slide_cycles).bit_length(), "setup_left")
     # The last cycle of a pass: of the last one, of another one. Registers, for what starts then loads many others.
     ends, continues = scrub.register(1, "ends"), scrub.register(1, "continues")
@@ -234,16 +239,21 @@ def window_walker(
 
     fill = Const(fill_cycles(config.slide_cycles) - 1, len(setup_left))
     one_less = resized(setup_left - (setup_left != 0), len(setup_left))
-    scrub.load(setup_left, select(issues, fill, one_less))
-    scrub.load(pending, (issues | (pending & ~starts)) & ~stops)
+    scrub.load(setup_left, select(pending, one_less, fill))
+    stays_pending = (issues | (pending & ~starts)) & ~stops
+    scrub.load(pending, stays_pending)
     scrub.load(walking, (starts_pass | (walking & ~ends)) & ~stops)
     is_ready = scrub.register(1, "ready")  # pending, and setup_left is 0: none issues while one is pending
     scrub.load(is_ready, pending & ~starts & ~stops & (setup_left <= 1))
-    upcoming = _upcoming_pass(scrub, settings, word, is_pool, is_depthwise, issues, starts_pass)
+    # One cycle later the next pass can at the earliest start two cycles later still.
+    first_cycle = scrub.stage(starts_pass, "first_cycle")
+    upcoming = _upcoming_pass(scrub, settings, word, is_pool, is_depthwise, issues, may_reload, first_cycle)
     walks_raster = scrub.kept(pending_raster, may_load, "walks_raster")
     scrub.load(is_last, select(may_load, upcoming.is_last, is_last))
     scrub.load(is_first, select(may_load, ~continues, is_first))
-    first_cycle = scrub.stage(starts_pass, "first_cycle")
+    another_follows = select(may_load, starts_pass & ~upcoming.is_last, has_more) & ~stops
+    scrub.load(has_more, another_follows)
+    scrub.load(occupied, stays_pending | another_follows)
     pixels = _pixels(config, scrub, settings, upcoming, may_load, pending_raster, walks_raster)
     row, column, index = pixels.row, pixels.column, pixels.index
     shortest_raster = Const(pass_cycles(config.slide_cycles, 1) - 1, len(pass_left))
@@ -265,8 +275,8 @@ def window_walker(
     return Walker(
         pending=pending,
         walking=walking,
+        may_reload=may_reload,
         is_ready=is_ready,
-        in_last_pass=is_last,
         ends=walking & ends,
         fetches=starts_pass & ~upcoming.is_last & ~pending_pool,
         is_first_cycle=walking & first_cycle,
@@ -289,13 +299,15 @@ def _upcoming_pass(
     is_pool: WireVector,
     is_depthwise: WireVector,
     issues: WireVector,
+    may_reload: WireVector,
     steps: WireVector,
 ) -> _Pass:
-    """First coordinates of the next pass to start; `steps` goes on to the one behind it."""
+    """First coordinates of the next pass to start; `steps`, in the first cycle of a pass, goes on to the one behind it.
+    `may_reload`: an instruction may issue; the passes of the one before have all started."""
     row_bits, column_bits, index_bits = _row_bits(), _column_bits(), _index_bits()
-    first_row = scrub.kept(field(word, _WALKS, "first_row"), issues, "first_row")
-    first_column = scrub.kept(field(word, _WALKS, "first_column"), issues, "first_column")
-    features = scrub.kept(field(word, _WALKS, "features"), issues, "features")
+    first_row = scrub.kept(field(word, _WALKS, "first_row"), may_reload, "first_row")
+    first_column = scrub.kept(field(word, _WALKS, "first_column"), may_reload, "first_column")
+    features = scrub.kept(field(word, _WALKS, "features"), may_reload, "features")
     offset = pyrtl.signed_mult(first_row, concat(Const(0, 1), settings.multiplied_columns))
     offset = scrub.stage(signed_fit(offset, index_bits), "first_row_offset")
     base = features.zero_extended(index_bits) + signed_fit(first_column, index_bits)
@@ -314,7 +326,7 @@ def _upcoming_pass(
         register: Register, at_issue: WireVector, reload: WireVector, enable: WireVector, full: WireVector
     ) -> None:
         less = select(reload, full, (register - one)[: len(register)])
-        scrub.load(register, select(issues, at_issue, select(steps & enable, less, register)))
+        scrub.load(register, select(may_reload, at_issue, select(steps & enable, less, register)))
 
     def unless(single: WireVector, count: WireVector) -> WireVector:
         return select(single, Const(0, len(count)), count)

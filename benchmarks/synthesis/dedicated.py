@@ -19,7 +19,8 @@ import pyrtl
 from pyrtl import Block, Const, Input, LogicNet, Register, WireVector
 
 from isa.configuration import PoolConfig
-from isa.registers import CoreState
+from isa.registers import Command, CoreState
+from rtl.control_port import OF_CORES, order_name
 from rtl.core import core
 from rtl.core_ports import core_ports
 from rtl.export import elaborated
@@ -73,6 +74,10 @@ def fixed_registers(config: PoolConfig) -> dict[str, int]:
             f"tenant{tenant}_limit": config.memory_beats,
             f"tenant{tenant}_pause_pending": 0,
         }
+    for command in Command:
+        targets = config.cores if command in OF_CORES else config.tenants
+        if command != Command.START:
+            fixed |= {order_name(command, index): 0 for index in range(targets)}
     for channel in range(config.channels):
         fixed |= {f"channel{channel}_sweep_count": 0}
         if config.fetch_beats > config.channels:

@@ -44,7 +44,7 @@ import pyrtl
 
 from formal.algebra import Term
 from formal.eventful_host import eventful_host
-from formal.lemmas import command_lemmas, make, window_lemmas
+from formal.lemmas import command_lemmas, command_registers, make, window_lemmas
 from formal.monitor import monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, seen
@@ -80,7 +80,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     """
     roots = [ghost(part) for part in ("state", *RECORDED)]
     roots += [f"tenant{tenant}_{part}" for tenant in range(config.tenants) for part in ("state", *RECORDED)]
-    roots += ["command_result", "control_answer"]
+    roots += ["command_result", "control_answer", *command_registers(config)]
     cuts = [f"channel{channel}_dispatch_beat" for channel in range(config.channels)]
     system = TransitionSystem(
         monitored(block, lambda lookup: watch_tenant(config, lookup)), roots, cuts if over_approximate else ()

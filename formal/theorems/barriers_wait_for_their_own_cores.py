@@ -24,7 +24,7 @@ from pyrtl import Const, Register
 
 from formal.algebra import Term
 from formal.busy_host import busy_host
-from formal.lemmas import command_lemmas, make, pending, window_lemmas
+from formal.lemmas import command_lemmas, command_registers, make, pending, window_lemmas
 from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, seen
@@ -42,6 +42,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     """The theorem about `block`, which is the shell of `config` or a mutant of it; nothing is over-approximated."""
     roots = [f"core{core}_{part}" for core in range(config.cores) for part in ("sync_global", "waits")]
     roots += [f"tenant{tenant}_{part}" for tenant in range(config.tenants) for part in ("barriers", "completes")]
+    roots += command_registers(config)
     system = TransitionSystem(monitored(block, lambda lookup: _monitor(config, lookup)), roots)
     return Problem(
         name="barriers_wait_for_their_own_cores",

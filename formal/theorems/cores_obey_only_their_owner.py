@@ -30,6 +30,7 @@ from formal.busy_host import busy_host
 from formal.ghosts import of_tenant, owned_slot, watched_tenant
 from formal.lemmas import (
     command_lemmas,
+    command_registers,
     core_lemmas,
     fetch_of,
     fetch_stage_lemmas,
@@ -63,7 +64,8 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     ghosts = [f"core{core}_instruction_mark" for core in cores] + ["sender", "watched_tenant", "sweep_length"]
     ghosts += [f"channel{channel}_swept_{age_of_answer(config)}" for channel in range(config.channels)]
     watched = monitored(block, lambda lookup: _monitor(config, lookup))
-    system = TransitionSystem(watched, [*ports, *ghosts], _irrelevant(config) if over_approximate else ())
+    roots = [*ports, *ghosts, *command_registers(config)]
+    system = TransitionSystem(watched, roots, _irrelevant(config) if over_approximate else ())
     return Problem(
         name="cores_obey_only_their_owner",
         system=system,

@@ -38,6 +38,7 @@ from formal.algebra import Term
 from formal.ghosts import arbitrary, of_core
 from formal.lemmas import (
     command_lemmas,
+    command_registers,
     core_lemmas,
     fetch_stage_lemmas,
     flight_lemmas,
@@ -97,6 +98,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
         "first_beat",
     ]
     roots += [f"asked_at_{entry}" for entry in range(config.fetch_beats)]
+    roots += command_registers(config)
     roots.append(f"asked_{age_of_answer(config) + 1}")
     for channel in range(config.channels):
         roots += [f"channel{channel}_request_{port}" for port in ("valid", "write", "address")]

@@ -29,7 +29,7 @@ from formal.accesses import HOST_KINDS, by_age
 from formal.algebra import Term
 from formal.busy_host import busy_host
 from formal.ghosts import arbitrary, of_core, of_tenant
-from formal.lemmas import make, pending
+from formal.lemmas import command_registers, make, order_lemmas, pending
 from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, age_of_answer, seen
@@ -51,7 +51,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     """The theorem about `block`, which is the shell of `config` or a mutant of it; nothing is over-approximated."""
     roots = [f"core{core}_{port}" for core in range(config.cores) for port in _ANSWERS]
     roots += [f"tenant{tenant}_progress" for tenant in range(config.tenants)]
-    roots += ["host_taken", "host_answer_valid", "host_answer_data"]
+    roots += ["host_taken", "host_answer_valid", "host_answer_data", *command_registers(config)]
     for channel in range(config.channels):
         roots += [f"channel{channel}_request_{port}" for port in _OUTPUTS]
         roots += [f"channel{channel}_stage_{part}" for part in _STAGE]
@@ -311,6 +311,7 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
 
 
 def _made(config: PoolConfig) -> Iterator[Candidate]:
+    yield from order_lemmas(config)
     for channel in range(config.channels):
         for core in range(config.cores):
             for schema, claim in _age_1(channel):

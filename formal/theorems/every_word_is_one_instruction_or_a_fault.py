@@ -26,6 +26,7 @@ import pyrtl
 import z3
 
 from formal.algebra import Term, Z3Algebra
+from formal.lemmas import command_registers
 from formal.pipeline import counterexample, extended, holds, netlist
 from formal.shell import shell_block
 from formal.structure import core_block
@@ -245,7 +246,7 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     illegal = z3.And(
         cycle["dispatch_valid"] == 1,
         cycle["dispatch_is_outside"] == 0,
-        cycle["command_is_decided"] == 0,
+        *(cycle[name] == 0 for name in command_registers(config) if name != "command_verdict"),
         z3.Not(is_any(word, INSTRUCTIONS)),
     )
     found = []

@@ -34,7 +34,7 @@ from formal.accesses import (
 )
 from formal.algebra import Term
 from formal.busy_host import busy_host
-from formal.lemmas import command_lemmas, make, window_lemmas
+from formal.lemmas import command_lemmas, command_registers, make, window_lemmas
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, seen
 from formal.transition import TransitionSystem
@@ -53,7 +53,7 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     `over_approximate` makes registers free that the proof need not know; a run of such a system is none of `block`.
     """
     roots = [f"tenant{tenant}_{part}" for tenant in range(config.tenants) for part in ("base", "limit", "attachment")]
-    roots += [f"core{core}_state" for core in range(config.cores)]
+    roots += [f"core{core}_state" for core in range(config.cores)] + command_registers(config)
     for channel in range(config.channels):
         roots += [f"channel{channel}_request_{port}" for port in ("valid", "write", "address", "data", "strobe")]
         roots += [f"channel{channel}_flight0_kind", f"channel{channel}_stage_tenant"]

@@ -22,7 +22,7 @@ from pyrtl import Const, Register, select
 
 from formal.algebra import Term
 from formal.busy_host import busy_host
-from formal.lemmas import command_lemmas, make, pending, window_lemmas
+from formal.lemmas import command_lemmas, command_registers, make, pending, window_lemmas
 from formal.monitor import Lookup, monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, seen
@@ -48,7 +48,8 @@ def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = Tru
     roots = [f"core{core}_{part}" for core in range(config.cores) for part in ("state", "since_revoke")]
     roots += [f"tenant{tenant}_{part}" for tenant in range(config.tenants) for part in ("progress", "attachment")]
     system = TransitionSystem(
-        monitored(block, lambda lookup: _monitor(config, lookup)), [*roots, "command_age", "command_result"]
+        monitored(block, lambda lookup: _monitor(config, lookup)),
+        [*roots, "command_age", "command_result", *command_registers(config)],
     )
     return Problem(
         name="switching_takes_constant_time",
