@@ -184,8 +184,10 @@ def drain_job(
     index_a = counter(of_operands("features"), ends_item, "index_a")
     index_b = counter(field(word, Add, "features_b"), ends_item, "index_b")
     pixel = scrub.register(log2(config.accumulator_pixels), "pixel")
-    next_pixel = resized(pixel + ends_item, len(pixel))
+    pixel_above = scrub.register(len(pixel), "pixel_above")  # by one: the next pixel is an address of a memory
+    next_pixel = select(ends_item, pixel_above, pixel)
     scrub.load(pixel, select(may_load, Const(0, len(pixel)), next_pixel))
+    scrub.load(pixel_above, select(may_load, Const(1, len(pixel)), resized(next_pixel + 1, len(pixel))))
     output_first = select(hand_over.valid, hand_over.output, of_operands("output"))
     output_index = counter(output_first, writes, "output_index")
     parameters_index = counter(hand_over.parameters, setup_left != 0, "parameters_index")
