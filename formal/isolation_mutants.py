@@ -206,6 +206,10 @@ ISOLATION_MUTANTS = (
         (shift_constant("tenant0_next_request", "tenant0_next_request", "=", -1),),
     ),
     Mutant(
+        "waits_outside", "a tenant's program waits for its next word even where its window has ended", _ARRIVES,
+        (reload("dispatch_valid", lambda old, look: old & ~look("dispatch_is_outside'")),),
+    ),
+    Mutant(
         "credit_not_asked_for", "core 0 is sent loads whether its queue has room or not", _ARRIVES,
         (_asks_for_no_credit,),
     ),

@@ -19,9 +19,9 @@ the tenant and has the virtual index in the word's `core` field.
 - Within a bound: while A is RUNNING, has room for another beat of its window, and holds some core, it asks for the next
   one in that core's next slot on the beat's channel; L + 2 cycles later that beat has arrived, unless A jumped since;
   and nothing else arrives, and nothing else moves what A asks for next but a jump, to its target;
-- while A is RUNNING, holds some core and its next word has arrived, stage 1 acts for A at least once in any M + 1
-  consecutive cycles; and when stage 1 acts on an instruction for a named core whose queue has credit,
-  the instruction is on that core's port in the next cycle.
+- while A is RUNNING, holds some core and its next word has arrived, or lies outside its window, stage 1 acts for A at
+  least once in any M + 1 consecutive cycles; and when stage 1 acts on an instruction for a named core whose queue has
+  credit, the instruction is on that core's port in the next cycle.
 
 Scope: every program, every answer of the memory, every order of host commands, every behaviour of the cores, and any
 contents of the prefetch memory after reset. Unbounded in time. M cores, L = channel latency.
@@ -136,7 +136,7 @@ def _monitor(config: PoolConfig, lookup: Lookup) -> None:
         (_wire("watched_progress") == int(TenantState.RUNNING))
         & (state == int(CoreState.HELD))
         & (owner == tenant)
-        & (program_beat != _wire("watched_next_arrival"))
+        & ((program_beat != _wire("watched_next_arrival")) | (program_beat >= _wire("watched_limit")))
     )
     acts = named("acts", lookup("dispatch_valid") & (lookup("dispatch_tenant") == tenant))
     waiting = Register(config.cores.bit_length() + 1, "waiting")
