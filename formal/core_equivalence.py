@@ -6,6 +6,7 @@ import pyrtl
 import z3
 
 from formal.algebra import Z3Algebra
+from formal.bounds import bound_lemmas
 from formal.influence import does_the_same, is_same
 from formal.logic import SYMBOLIC_LOGIC
 from formal.problem import Candidate
@@ -21,8 +22,9 @@ def is_equivalent_core(original: pyrtl.Block, changed: pyrtl.Block, wire: str) -
     """Whether `changed`, the core `original` with another net for `wire`, shows the same as it at every port for ever.
 
     L4 has to hold for both, and the shell to keep its side: `scrub` lasts for three cycles or more, and no instruction
-    comes meanwhile (theorem hand-over says so). Either they are the same functions of state and inputs, in every state.
-    Or they are while no register is being cleared, and that they are cleared makes no difference:
+    comes meanwhile (theorem hand-over says so). Either they are the same functions of state and inputs, in every state
+    in which registers are within their bounds (formal/bounds.py). Or they are while no register is being cleared, and
+    that they are cleared makes no difference:
 
     - from reset, where a core stays until an instruction comes, they are the same functions for two more cycles, in
       which the last of the registers that clear others falls;
@@ -31,9 +33,10 @@ def is_equivalent_core(original: pyrtl.Block, changed: pyrtl.Block, wire: str) -
       What is different between shows nowhere. Memories hold zeros behind the scrub (L4), and no output depends on one
       in the same cycle (L0).
     """
-    if does_the_same(original, changed, wire, (), _SECONDS):
+    bounds = bound_lemmas(original)
+    if does_the_same(original, changed, wire, bounds, _SECONDS):
         return True
-    awake = [_is(name, 0) for name in ("asleep", "asleep_behind")]
+    awake = bounds + [_is(name, 0) for name in ("asleep", "asleep_behind")]
     outputs = {_register_behind(original, output.name) for output in original.wirevector_subset(pyrtl.Output)}
     return (
         bool(does_the_same(original, changed, wire, awake, _SECONDS))

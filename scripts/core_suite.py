@@ -172,6 +172,28 @@ def walks_behind_operands() -> list[CoreInstruction]:
     return [*program[:2], replace(program[2], wait_load=1), *program[3:]]
 
 
+def steps_of_powers() -> list[CoreInstruction]:
+    """Steps from row to row, from tap to tap and from plane to plane of 8, 16, ..., 512 vectors."""
+    program: list[CoreInstruction] = [
+        Load(buffer=Buffer.FEATURES, address=64, columns=1000),
+        Load(buffer=Buffer.WEIGHTS, address=64, columns=8),
+        Load(buffer=Buffer.PARAMETERS, columns=8, post_compute=1),
+        ConfigOutput(low=-128, high=127),
+    ]
+    steps = [8 << place for place in range(7)]
+    for place, step in enumerate(steps):
+        tile = ConfigTile(input_rows=10, input_columns=step // 8, plane_pitch=step, output_rows=2)
+        windows = (
+            ConfigWindow(stride_rows=8),
+            ConfigWindow(kernel_rows=2, dilation_rows=8),
+            ConfigWindow(channel_blocks=2),
+        )
+        for number, window in enumerate(windows):
+            conv = Conv(drain=1, output=2 * (3 * place + number), post_save=step == steps[-1] and number == 2)
+            program += [tile, window, replace(conv, wait_load=1) if len(program) == 4 else conv]
+    return [*program, Save(address=9000, columns=6 * len(steps), wait_compute=1)]
+
+
 def _beyond_buffers() -> Mapping[str, Program]:
     """Indices with one bit too many, in each place."""
     found: dict[str, Program] = {}
@@ -190,6 +212,22 @@ def _beyond_buffers() -> Mapping[str, Program]:
             found[f"pixel {index}"] = [_TILE, Conv(features=index)]
         if index >= POOL.weights_vectors:
             found[f"tile {index}"] = [_TILE, Conv(weights=index)]
+    for bit in range(5, 10):  # columns times stride are too much for the line buffers
+        tile = ConfigTile(output_rows=1, output_columns=(1 << bit - 3) + 1)
+        found[f"raster {1 << bit}"] = [tile, ConfigWindow(stride_columns=9), Conv(first_row=5, depthwise=1)]
+    for bit in range(8, 23):  # rows times columns are too much for the accumulators
+        tile = replace(_TILE, output_rows=1 << bit // 2 - 1, output_columns=1 << bit - bit // 2 + 1)
+        found[f"pixels {1 << bit}"] = [tile, Conv(first_row=5)]
+    for bit in range(10, BUFFER_INDEX_BITS):
+        found[f"plane {1 << bit}"] = [replace(_TILE, plane_pitch=1 << bit), ConfigWindow(channel_blocks=2), Conv()]
+    for bit in range(10, 20):
+        tile = replace(_TILE, input_rows=1024, input_columns=1 << bit - bit // 2 + 1)
+        found[f"row {1 << bit}"] = [tile, Conv(first_row=1 << bit // 2 - 1)]
+    for bit in range(10, 17):
+        rows = 8 if bit < 16 else 16
+        tile = ConfigTile(input_rows=1024, input_columns=(1 << bit) // rows, output_rows=2)
+        found[f"row step {1 << bit}"] = [tile, ConfigWindow(stride_rows=rows), Conv()]
+        found[f"tap step {1 << bit}"] = [tile, ConfigWindow(kernel_rows=2, dilation_rows=rows), Conv()]
     return found | {f"buffer {buffer}": [Load(buffer=buffer)] for buffer in range(len(Buffer), 8)}
 
 
@@ -244,7 +282,7 @@ def record_core() -> Recording:
         gaps = ((0,), (0, 7, 0, 40))[seed % 2]
         compare(tested, program, random_memory(POOL, rng), phase=seed % POOL.slot_spacing, gaps=gaps)
     streams = [token_stream(seed, forward) for seed in range(2) for forward in (False, True)]
-    for program in (barriers(), walks_behind_operands(), *streams, LARGE_WALK, *FITS):
+    for program in (barriers(), walks_behind_operands(), steps_of_powers(), *streams, LARGE_WALK, *FITS):
         compare(tested, program, random_memory(POOL, np.random.default_rng(_SEEDS)))
     addresses = [(1 << INSTRUCTION_ADDRESS_BITS) - (1 << 16) * part for part in (1, 1365, 2730)]
     for number, program in enumerate(FAULTS.values()):
