@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyrtl
 import z3
 
@@ -27,7 +29,7 @@ def is_equivalent_core(original: pyrtl.Block, changed: pyrtl.Block, wire: str) -
     that they are cleared makes no difference:
 
     - from reset, where a core stays until an instruction comes, they are the same functions for two more cycles, in
-      which the last of the registers that clear others falls;
+      which the last of the registers that clear others falls, or until a scrub begins;
     - when a scrub begins their states are equal. Behind its first cycle `asleep` is 1; the second one brings the same
       to all registers that are outputs, whatever the state; behind the third one all registers are at reset (L4).
       What is different between shows nowhere. Memories hold zeros behind the scrub (L4), and no output depends on one
@@ -58,7 +60,7 @@ def _register_behind(block: pyrtl.Block, output: str) -> str:
 
 
 def _same_from_reset(original: pyrtl.Block, changed: pyrtl.Block) -> bool:
-    """Whether they do the same from reset, in that cycle and in `_FROM_RESET` more, whatever comes."""
+    """Whether they do the same from reset, in that cycle and in `_FROM_RESET` more, until a scrub begins."""
     systems = [TransitionSystem(block) for block in (original, changed)]
     algebra = Z3Algebra()
     reset = systems[0].reset_state()
@@ -66,7 +68,8 @@ def _same_from_reset(original: pyrtl.Block, changed: pyrtl.Block) -> bool:
         name: algebra.words(reset[name], memory.bits) for name, memory in systems[0].memories.items()
     }
     states: list[State | NextState] = [start, start]
-    different = []
+    different: list[Any] = []
+    quiet: list[Any] = []
     for cycle in range(_FROM_RESET + 1):
         inputs = systems[0].input_variables(algebra, f"{cycle} ")
         first, second = (
@@ -75,7 +78,9 @@ def _same_from_reset(original: pyrtl.Block, changed: pyrtl.Block) -> bool:
         for name in (*systems[0].registers, *systems[0].memories):
             left, right = first.next(name), second.next(name)
             if not is_same(left, right):
-                different.append(SYMBOLIC_LOGIC.negate(SYMBOLIC_LOGIC.equal(left, right)))
+                differ = SYMBOLIC_LOGIC.negate(SYMBOLIC_LOGIC.equal(left, right))
+                different.append(z3.And(*quiet, differ))
+        quiet.append(inputs["scrub"] == 0)
         states = [NextState(first), NextState(second)]
     solver = z3.Solver()
     solver.set("rlimit", _RESOURCES)

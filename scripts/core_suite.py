@@ -43,6 +43,7 @@ from isa.instructions import (
     SyncWait,
 )
 from isa.registers import Fault
+from isa.walks import window_shape
 from scripts.core_bench import CoreBench, Trace, compare, interpreted
 from scripts.core_programs import random_memory, random_program
 
@@ -194,6 +195,29 @@ def steps_of_powers() -> list[CoreInstruction]:
     return [*program, Save(address=9000, columns=6 * len(steps), wait_compute=1)]
 
 
+def depthwise_kernels() -> list[CoreInstruction]:
+    """Depthwise CONVs of every kernel that fits the array's window, with weights of their own."""
+    rows, columns = window_shape(POOL.array)
+    kernels = [(row, column) for row in range(1, rows + 1) for column in range(1, columns + 1)]
+    program: list[CoreInstruction] = [
+        Load(buffer=Buffer.FEATURES, address=64, columns=64),
+        Load(buffer=Buffer.WEIGHTS, address=64, columns=POOL.array * len(kernels)),
+        Load(buffer=Buffer.PARAMETERS, columns=8, post_compute=1),
+        ConfigOutput(low=-128, high=127),
+        ConfigTile(input_rows=4, input_columns=12, output_rows=2, output_columns=4),
+    ]
+    for number, (row, column) in enumerate(kernels):
+        is_first, is_last = number == 0, number == len(kernels) - 1
+        program += [
+            ConfigWindow(kernel_rows=row, kernel_columns=column),
+            Conv(
+                depthwise=1, drain=1, weights=POOL.array * number, output=8 * number, wait_load=is_first,
+                post_save=is_last,
+            ),
+        ]  # fmt: skip
+    return [*program, Save(address=9000, columns=8 * len(kernels), wait_compute=1)]
+
+
 def _beyond_buffers() -> Mapping[str, Program]:
     """Indices with one bit too many, in each place."""
     found: dict[str, Program] = {}
@@ -282,7 +306,15 @@ def record_core() -> Recording:
         gaps = ((0,), (0, 7, 0, 40))[seed % 2]
         compare(tested, program, random_memory(POOL, rng), phase=seed % POOL.slot_spacing, gaps=gaps)
     streams = [token_stream(seed, forward) for seed in range(2) for forward in (False, True)]
-    for program in (barriers(), walks_behind_operands(), steps_of_powers(), *streams, LARGE_WALK, *FITS):
+    for program in (
+        barriers(),
+        walks_behind_operands(),
+        steps_of_powers(),
+        depthwise_kernels(),
+        *streams,
+        LARGE_WALK,
+        *FITS,
+    ):
         compare(tested, program, random_memory(POOL, np.random.default_rng(_SEEDS)))
     addresses = [(1 << INSTRUCTION_ADDRESS_BITS) - (1 << 16) * part for part in (1, 1365, 2730)]
     for number, program in enumerate(FAULTS.values()):
