@@ -89,7 +89,10 @@ def refute_bugs(as_json: bool) -> int:
 
 
 def summarised(judged: Sequence[Judged]) -> dict[str, Any]:
-    """How many got which verdict, and scores: KILLED of those that are not EQUIVALENT, in all and of those felt."""
+    """How many got which verdict, and scores: KILLED of those that are not EQUIVALENT, in all and of those felt.
+
+    `noticed` are those that are KILLED or that the functional test shows.
+    """
     verdicts = Counter(each.verdict for each in judged)
     different = [each for each in judged if each.verdict != "EQUIVALENT"]
     felt = [each for each in different if each.felt]
@@ -98,6 +101,7 @@ def summarised(judged: Sequence[Judged]) -> dict[str, Any]:
         "by_theorem": dict(sorted(Counter(each.theorem for each in judged if each.verdict == "KILLED").items())),
         "score": _killed_of(different),
         "score_of_felt": _killed_of(felt),
+        "noticed": _share([each.verdict == "KILLED" or bool(each.shown) for each in different]),
         "survivors": [each.seed for each in judged if each.survives],
         "open_and_unseen": [each.seed for each in judged if each.verdict == "OPEN" and each.felt and not each.shown],
         "unseen_by_host": [
@@ -107,4 +111,8 @@ def summarised(judged: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _killed_of(judged: Sequence[Judged]) -> float | None:
-    return round(sum(each.verdict == "KILLED" for each in judged) / len(judged), 3) if judged else None
+    return _share([each.verdict == "KILLED" for each in judged])
+
+
+def _share(marked: Sequence[bool]) -> float | None:
+    return round(sum(marked) / len(marked), 3) if marked else None

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import Trace, TrackEvent
 
+from formal.random_mutants import Judged
 from isa.c_header import C_HEADER
 from isa.configuration import NAMED_POOLS
 from rtl.axi_export import AXI_FILES
 from scripts.command_line import call
+from scripts.commands.mutants import summarised
 
 NETWORKS = Path(__file__).parent.parent / "networks"
 LENET = NETWORKS / "lenet.int8.onnx"
@@ -307,6 +309,17 @@ def test_mutants_are_judged_by_theorems_and_functional_test_and_kept_in_a_file(
     assert "verdicts: {" in capsys.readouterr().err
     reason = refused(capsys, "prove", "--mutants", "1", "--of", "core", "--output", path)
     assert "its mutants are of shell, not of core; give another file" in reason
+
+
+def test_a_bug_is_noticed_that_a_theorem_kills_or_the_functional_test_shows() -> None:
+    judged = [
+        Judged(1, "", True, "KILLED", "answers", "", "", 1.0),
+        Judged(2, "", True, "BLIND", "", "", "core0_scrub_o in cycle 3", 1.0),
+        Judged(3, "", True, "BLIND", "", "", "", 1.0),
+        Judged(4, "", True, "EQUIVALENT", "", "", "", 1.0),
+    ]
+    summary = summarised(judged)
+    assert (summary["score"], summary["noticed"], summary["survivors"]) == (0.333, 0.667, [3])
 
 
 def test_what_mutants_cannot_heed_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
