@@ -76,6 +76,8 @@ def episodes(recording: Recording) -> list[Episode]:
 
 _BEHIND = 4
 """Cycles behind the last one of `scrub` that are looked at: GRANT comes later."""
+_HUNTED = 8
+"""So many episodes, the longest ones, are looked at for what a scrub leaves."""
 _REVOKES = 8
 """Places, evenly spread over an episode, at which the core is taken away: one less than this."""
 
@@ -110,7 +112,7 @@ def judged_core(
         alike = difference is None and is_equivalent_core(original, block, wire)
         return Judgement("EQUIVALENT" if alike else "BLIND", shown=shown)
     player = _Player(config, block)
-    for episode in episodes(recording):
+    for episode in sorted(episodes(recording), key=len, reverse=True)[:_HUNTED]:
         found = player.play(episode)
         if found is not None:
             _replay(block, found)
