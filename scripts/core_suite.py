@@ -3,7 +3,8 @@
 The programs are synthetic: random ones that overlap and have every instruction with every flag, residuals and
 depthwise convolutions among them; walks with large kernels; barriers; every fault of a core, and what fits exactly. The
 reference interpreter says what each has to leave in memory, in the core's buffers, or as cause and address of a fault.
-`tests/rtl` plays the same programs on cores of other shapes, too, and compares their cycles with the table.
+`tests/rtl` plays most of them (random ones, faults, what fits, barriers, the large walk) on cores of other shapes, too,
+and compares their cycles with the table.
 
 A core between two programs is scrubbed, and taken away in the midst of its work now and then. A core that shows what
 was recorded, in every cycle, passes the test; any other one fails it in some byte, some cycle or some fault.
