@@ -83,7 +83,7 @@ MUTATIONS = {
         r"endmodule",
         "  assign core0_scrub_o = core1_scrub_o;\nendmodule",
     ),
-    "a pin of a module": ("shell.v", r"\.grant\((\w+)_0\)", r".grant(\1_1)"),
+    "a pin of a module": ("shell.v", r"\.grant\((\w+)_core0\)", r".grant(\1_core1)"),
     "a pin of a module that is left open": ("shell.v", r"\.virtual_\(\w+\)", ".virtual_()"),
     "a pin that is cut": ("shell.v", r"\.start_address\((\w+)\)", r".start_address(\1[3:0])"),
     "another module": ("core.v", r"  memory_256x32 residual", "  memory_64x32 residual"),
