@@ -115,14 +115,16 @@ def _synthesised(config: PoolConfig, report: Report) -> dict[str, dict[str, obje
         weights = {name: math.sqrt(sum(file.stat().st_size for file in files[name])) for _, name in jobs}
         whole, done = sum(weights[name] for _, name in jobs), 0.0
         result: dict[str, dict[str, object]] = {family: {} for family in (*FAMILIES, "parts")}
+        # Not in the workers: Python 3.11 fails now and then when two threads parse sources at once.
+        synthesis, parts = (modules_digest(f"benchmarks.synthesis.{module}") for module in ("synthesise", "parts"))
 
         def run(family: str, name: str) -> dict[str, object]:
             top = MODULES[name].top
             texts = [file.read_text() for file in files[name]]
             if family == "parts":
-                key = (texts, top, modules_digest("benchmarks.synthesis.parts"), version("pyosys"))
+                key = (texts, top, parts, version("pyosys"))
                 return remembered("parts", key, lambda: {"parts": synthesise_parts(files[name], top, "xcup")})
-            key = (texts, top, family, modules_digest("benchmarks.synthesis.synthesise"), version("pyosys"))
+            key = (texts, top, family, synthesis, version("pyosys"))
             return remembered("synthesised", key, lambda: synthesise(files[name], top, family))
 
         with ThreadPoolExecutor(WORKERS) as workers:
