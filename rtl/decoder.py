@@ -29,6 +29,7 @@ class Opcode:
     is_call: WireVector
     is_return: WireVector
     engine: tuple[WireVector, WireVector, WireVector]
+    """A core instruction for load, compute, save."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,6 @@ class Decoded:
 
     is_legal: WireVector
     opcode: Opcode
-    is_end: WireVector
-    is_call: WireVector
-    is_return: WireVector
-    engine: tuple[WireVector, WireVector, WireVector]
-    """A core instruction for load, compute, save."""
     virtual_core: WireVector
     """6 bits."""
     barriers: WireVector
@@ -52,7 +48,7 @@ class Decoded:
 
 @hardware()
 def decoder(word: WireVector) -> Decoded:
-    """Decode one 128-bit word. Illegal words are legal in no class: all other bits but the fields are 0 then."""
+    """Decode one 128-bit word. What `opcode` says of a word holds if that is legal."""
     opcode = word[:OPCODE_BITS]
 
     # Bits behind the fields are 0. Each stretch of them is compared once, for all kinds whose fields end before it.
@@ -70,7 +66,7 @@ def decoder(word: WireVector) -> Decoded:
     of_load, of_compute, of_save = (
         opcode[OPCODE_BITS - 2 :] == int(engine) for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
     )
-    said = Opcode(
+    of_opcode = Opcode(
         is_end=opcode == End.opcode,
         is_call=opcode == Call.opcode,
         is_return=opcode == Return.opcode,
@@ -78,11 +74,7 @@ def decoder(word: WireVector) -> Decoded:
     )
     return Decoded(
         is_legal=is_legal,
-        opcode=said,
-        is_end=is_legal & said.is_end,
-        is_call=is_legal & said.is_call,
-        is_return=is_legal & said.is_return,
-        engine=(is_legal & of_load, is_legal & of_compute, is_legal & of_save),
+        opcode=of_opcode,
         virtual_core=field(CoreInstruction, "core"),
         barriers=field(End, "barriers"),
         target=field(Call, "address"),

@@ -188,7 +188,8 @@ def decoder_block(build: Callable[[pyrtl.WireVector], Decoded]) -> pyrtl.Block:
 
 
 def _said(decoded: Decoded) -> list[pyrtl.WireVector]:
-    classes = [decoded.is_end, decoded.is_call, decoded.is_return, *decoded.engine]
+    opcode = decoded.opcode
+    classes = [decoded.is_legal & each for each in (opcode.is_end, opcode.is_call, opcode.is_return, *opcode.engine)]
     return [decoded.is_legal, *classes, decoded.virtual_core, decoded.barriers, decoded.target]
 
 

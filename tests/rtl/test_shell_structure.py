@@ -108,9 +108,11 @@ def decode_in_hardware() -> object:
     """The decoder alone in a simulator: word -> (legal, is END, is CALL, is RETURN, engine bits)."""
     pyrtl.reset_working_block()
     decoded = decoder(pyrtl.Input(WORD_BITS, "word"))
-    for name in ("is_legal", "is_end", "is_call", "is_return", "virtual_core", "barriers", "target"):
+    for name in ("is_legal", "virtual_core", "barriers", "target"):
         output(name, getattr(decoded, name))
-    output("engine", pyrtl.concat_list(list(decoded.engine)))
+    for name in ("is_end", "is_call", "is_return"):
+        output(name, decoded.is_legal & getattr(decoded.opcode, name))
+    output("engine", pyrtl.concat_list([decoded.is_legal & each for each in decoded.opcode.engine]))
     simulation = pyrtl.FastSimulation(tracer=None)
 
     def run(word: int) -> dict[str, int]:
