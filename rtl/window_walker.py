@@ -318,8 +318,10 @@ def _upcoming_pass(
     columns_left = scrub.register(len(settings.kernel_columns_left), "kernel_columns_left")
     rows_left = scrub.register(len(settings.kernel_rows_left), "kernel_rows_left")
     blocks_left = scrub.register(len(settings.blocks_left), "blocks_left")
-    ends_row = columns_left == 0
-    ends_block = ends_row & (rows_left == 0)
+    # Nobody looks as soon as in the cycle behind that in which the counters change: a pass takes three.
+    at_row_end = columns_left == 0
+    at_block_end = at_row_end & (rows_left == 0)
+    ends_row, ends_block = scrub.stage(at_row_end, "ends_row"), scrub.stage(at_block_end, "ends_block")
     one = Const(1, 1)
 
     def counter(
@@ -355,7 +357,8 @@ def _upcoming_pass(
     coordinate(index, first_index, select(ends_row, behind_row, next_index))
     coordinate(row_index, first_index, select(ends_row, behind_row, row_index))
     coordinate(block_index, first_index, select(ends_block, next_block_index, block_index))
-    return _Pass(row=row, column=column, index=index, is_last=ends_block & (blocks_left == 0))
+    is_last = scrub.stage(at_block_end & (blocks_left == 0), "is_last_to_come")
+    return _Pass(row=row, column=column, index=index, is_last=is_last)
 
 
 @dataclass(frozen=True)
@@ -400,7 +403,7 @@ def _pixels(
     pixel = scrub.register(log2(config.accumulator_pixels), "pixel")
     streaming = scrub.register(1, "streaming")
     line_place = scrub.register(log2(config.line_vectors), "line_place")
-    ends_line = columns_left == 0
+    ends_line = scrub.register(1, "ends_line")  # no columns are left
     row_step = extent(in_raster, Const(1, 1), settings.stride_rows)
     column_step = extent(in_raster, Const(1, 1), settings.stride_columns)
     line_step = extent(in_raster, settings.input_columns, settings.row_step)
@@ -417,6 +420,8 @@ def _pixels(
     pixel_register(line_index, upcoming.index, select(ends_line, next_line, line_index))
     fewer = (columns_left - 1)[: len(columns_left)]
     pixel_register(columns_left, first_columns_left, select(ends_line, all_columns_left, fewer))
+    ends_next = select(ends_line, all_columns_left == 0, columns_left == 1)
+    pixel_register(ends_line, first_columns_left == 0, ends_next)
     pixel_register(rows_left, all_rows_left, resized(rows_left - ends_line, len(rows_left)))
     pixel_register(streaming, Const(1, 1), streaming & ~(ends_line & (rows_left == 0)))
     next_place = resized(line_place + 1, len(line_place))
