@@ -41,7 +41,10 @@ class DrainRead:
     """The drain's read of a word; no pixel of that bank is in the pipeline."""
 
     valid: WireVector
+    steps: WireVector
+    """It reads `pixel_above`, not `pixel`: known late."""
     pixel: WireVector
+    pixel_above: WireVector
     bank: WireVector
 
 
@@ -64,9 +67,14 @@ def accumulators(
         scrub.memory(ACCUMULATOR_BITS * config.array, config.accumulator_pixels, f"bank_{number}") for number in (0, 1)
     ]
     words = []
+    drained_pixel = select(drain.steps, drain.pixel_above, drain.pixel)
+    # Each is compared before it is known which one is read.
+    drained_is_written = select(drain.steps, drain.pixel_above == write_pixel, drain.pixel == write_pixel)
+    read_is_written = read_pixel == write_pixel
     for number, memory in enumerate(memories):
         drains = drain.valid & (drain.bank == number)
-        words.append(memory.read(select(drains, drain.pixel, read_pixel)))
+        is_written = select(drains, drained_is_written, read_is_written)
+        words.append(memory.read(select(drains, drained_pixel, read_pixel), is_written=is_written))
 
     totals = [scrub.register(ACCUMULATOR_BITS, f"total_{number}") for number in range(config.array)]
     total_word = concat_list(totals)

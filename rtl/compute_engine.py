@@ -59,7 +59,7 @@ from rtl.line_buffers import line_buffers
 from rtl.mac_array import identity_vector, mac_array, weight_tile
 from rtl.result_path import TableWrite
 from rtl.scrubbed import Scrub, any_of, drive, log2, resized
-from rtl.tokens import FaultSignal, Tokens, halt
+from rtl.tokens import FaultReport, FaultSignal, Tokens, halt
 from rtl.window_walker import Walker, WindowSettings, window_settings, window_walker
 
 _WALKS = (Conv, Pool)
@@ -84,7 +84,7 @@ class ComputeEngine:
     taken: WireVector
     """An instruction leaves the queue."""
     is_busy: WireVector
-    faults: list[FaultSignal]
+    fault: FaultReport
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ def compute_engine(
     halted <<= stop.halted
     stops <<= stop.stops
     return ComputeEngine(
-        taken=issues, is_busy=any_of([walker.pending, walker.walking, waits, job.is_busy]), faults=stop.reports
+        taken=issues, is_busy=any_of([walker.pending, walker.walking, waits, job.is_busy]), fault=stop.report
     )
 
 

@@ -132,9 +132,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     }
     for engine, wire in taken.items():
         wire <<= engines[engine].taken
-    fault_valid, fault_cause, fault_address = fault_output(
-        scrub, [fault for engine in _ENGINES for fault in engines[engine].faults]
-    )
+    fault_valid, fault_cause, fault_address = fault_output(scrub, [engines[engine].fault for engine in _ENGINES])
     outputs = {
         "credit": scrub.stage(_bits(taken[engine] for engine in _ENGINES), "credit"),
         **port.outputs,
@@ -155,13 +153,16 @@ def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> tuple[Scrub,
     that no instruction can reach as fast two cycles later.
 
     The registers that say so are the only ones that a reset reaches: in its second cycle they clear all others.
+    `awake` is the inverse of `asleep`: thousands of registers wait for that, all memories for what is made of this.
     """
     asleep, deep = Register(1, "asleep", reset_value=1), Register(1, "asleep_behind", reset_value=1)
+    awake = Register(1, "awake", reset_value=0)
     sleeps, clears, clears_behind = (WireVector(1, name) for name in ("sleeps", "clears", "clears_behind"))
-    sleeps <<= inputs["scrub"] | (asleep & ~inputs["instruction_valid"])
+    sleeps <<= inputs["scrub"] | ~(awake | inputs["instruction_valid"])
     clears <<= asleep
     clears_behind <<= deep
     asleep.next <<= sleeps
+    awake.next <<= ~sleeps
     deep.next <<= asleep
     address, cycles = inputs["scrub_address"], config.scrub_cycles
     return (

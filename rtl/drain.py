@@ -129,7 +129,10 @@ def drain_job(
     `writes`: a vector of the job, `job_ends`: its last one is written in this cycle."""
     starts = hand_over.valid | starts_operands
     is_busy = scrub.register(1, "busy")
-    may_load = ~is_busy  # what only a job looks at may as well load while there is none
+    # What only a job looks at may as well load while there is none. That is much: so it has a register of its own, the
+    # same as `is_busy`, for which long paths wait.
+    is_occupied = scrub.register(1, "occupied")
+    may_load = ~is_occupied
 
     def taken(from_walk: WireVector, from_word: WireVector, name: str) -> Register:
         bits = max(len(from_walk), len(from_word))
@@ -140,6 +143,7 @@ def drain_job(
     # Whether it starts is known late; while nobody is busy nobody asks.
     of_add, of_lookup = (~hand_over.valid & is_kind(word, kind) for kind in _OPERANDS)
     scrub.load(is_busy, starts | (is_busy & ~job_ends))
+    scrub.load(is_occupied, starts | (is_occupied & ~job_ends))
     is_add = scrub.kept(of_add, may_load, "is_add")
     is_lookup = scrub.kept(of_lookup, may_load, "is_lookup")
     is_drain = scrub.kept(hand_over.valid, may_load, "is_drain")
@@ -238,7 +242,13 @@ def drain_job(
         posts_load=posts_load,
         overruns=overruns,
         # A cycle ahead of the groups, for the word to be chosen from the banks in a cycle of its own.
-        accumulator_read=DrainRead(valid=is_drain & (generating | (setup_left == 1)), pixel=next_pixel, bank=bank),
+        accumulator_read=DrainRead(
+            valid=is_drain & (generating | (setup_left == 1)),
+            steps=ends_item,
+            pixel=pixel,
+            pixel_above=pixel_above,
+            bank=bank,
+        ),
         sequence=sequence,
         posts_save=posts,
         output_index=output_index,

@@ -3,7 +3,9 @@
     cycle   t                          t+1
             instruction_valid          head is valid, may issue
 
-The head is a register; behind it lies a small memory. Credits of level 1 keep it from overflowing.
+The head is a register; behind it lies a small memory. Credits of level 1 keep it from overflowing. `taken` is known
+late: so every word is written, at a place that counts only if the head does not take the word at once, and the head
+takes what there is whenever it may, 0 if there is nothing.
 """
 
 from __future__ import annotations
@@ -41,13 +43,14 @@ def instruction_queue(
 
     refills = ~head_valid | taken
     from_memory = refills & ~is_empty
-    bypasses = refills & is_empty & arrives
-    writes = arrives & ~bypasses
+    waits = arrives & ~(refills & is_empty)
     incoming = pyrtl.concat(address, word)
     # It comes from the port, not from a register that scrubbing makes 0.
-    memory.write(write_pointer, select(scrub.active, Const(0, len(incoming)), incoming), writes)
-    head = scrub.kept(select(is_empty, incoming, memory.word(read_pointer)), from_memory | bypasses, "head")
-    scrub.load(head_valid, select(refills, from_memory | bypasses, head_valid))
-    scrub.load(write_pointer, resized(write_pointer + writes, pointer_bits))
+    memory.write(write_pointer, select(scrub.active, Const(0, len(incoming)), incoming), arrives)
+    # An empty memory reads 0; what is on the port while nothing arrives is nobody's instruction.
+    bypassing = select(is_empty & arrives, incoming, Const(0, len(incoming)))
+    head = scrub.kept(bypassing | memory.word(read_pointer), refills, "head")
+    scrub.load(head_valid, select(refills, ~is_empty | arrives, head_valid))
+    scrub.load(write_pointer, resized(write_pointer + waits, pointer_bits))
     scrub.load(read_pointer, resized(read_pointer + from_memory, pointer_bits))
     return QueueHead(valid=head_valid, word=head[:word_bits], address=head[word_bits:])

@@ -46,7 +46,7 @@ from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.rounding import sum_with_carry
 from rtl.scrubbed import Scrub, any_of, drive, log2, resized
-from rtl.tokens import FaultSignal, Tokens, halt
+from rtl.tokens import FaultReport, FaultSignal, Tokens, halt
 
 _INDEX_BITS = BUFFER_INDEX_BITS + 1
 """One beat behind the last index still counts: no index wraps before it is checked."""
@@ -85,7 +85,7 @@ class LoadEngine:
     waits_for_sync: WireVector
     """SYNC_WAIT issues in this cycle."""
     is_busy: WireVector
-    faults: list[FaultSignal]
+    fault: FaultReport
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,7 @@ def load_engine(
     waits = field(head.word, Load, "wait_compute")
     is_released = scrub.register(1, "sync_pending")
     may = (is_load & (~waits | from_compute.available)) | (is_wait & is_released) | is_config
-    may_load = WireVector(1)
-    issues = head.valid & may_load & ~halted & may
+    issues = WireVector(1)
     starts = issues & is_load
     drive(from_compute.taken, starts & waits)
     pitches = settings(scrub, head.word, ConfigLoad, issues & is_config)
@@ -139,7 +138,13 @@ def load_engine(
     # Beats. While the last one moves, the next instruction may issue.
     # What only beats look at loads while there is none: so it need not know whether anything issues.
     beat = _beat_generator(config, scrub, head.word, starts, request_moves, active, pitches)
-    may_load <<= beat.last & (~active | request_moves)
+    may_load = beat.last & (~active | request_moves)
+    # The same as `active`, for this alone: whether the beat moves is known late, many wait for what is made of the two,
+    # and what issues has a long way to go.
+    holds_back = scrub.register(1, "holds_back")
+    scrub.load(holds_back, starts | (holds_back & ~(request_moves & beat.last)))
+    could_issue = head.valid & ~halted & may & beat.last
+    issues <<= (could_issue & ~holds_back) | (could_issue & request_moves)
     buffer = scrub.kept(field(head.word, Load, "buffer"), may_load, "buffer")
     posts = scrub.kept(field(head.word, Load, "post_compute"), may_load, "posts")
     instruction = scrub.kept(head.address, starts, "instruction")
@@ -167,7 +172,7 @@ def load_engine(
         bank_writes=write.banks,
         waits_for_sync=takes_sync,
         is_busy=active | write.is_busy,
-        faults=stop.reports,
+        fault=stop.report,
     )
 
 
@@ -222,11 +227,13 @@ def _beat_generator(
     )
     ends_plane = ends_row & in_last_row
     goes_on = scrub.register(1, "goes_on")  # another beat of this LOAD follows
-    # Between two LOADs it loads the head of the queue, whatever that is, until one starts.
+    # Between two LOADs it loads the head of the queue, whatever that is, until one starts. What only beats to come look
+    # at does so as soon as none comes: so it need not know whether the last one moves. While one comes one is active.
     takes_head = ~goes_on
     steps = ~active | moves
-    columns = scrub.kept(field(word, Load, "columns"), takes_head & steps, "columns")
-    rows = scrub.kept(field(word, Load, "rows"), takes_head & steps, "rows")
+    looks_ahead = takes_head | moves
+    columns = scrub.kept(field(word, Load, "columns"), takes_head, "columns")
+    rows = scrub.kept(field(word, Load, "rows"), takes_head, "rows")
 
     address = scrub.register(COMPUTED_ADDRESS_BITS, "address")
     row_address = scrub.register(COMPUTED_ADDRESS_BITS, "row_address")
@@ -244,47 +251,62 @@ def _beat_generator(
     next_plane = (plane_address + pitches["plane_pitch"])[:COMPUTED_ADDRESS_BITS]
     first = field(word, Load, "address").zero_extended(COMPUTED_ADDRESS_BITS)
 
-    def step(register: Register, at_start: WireVector, at_move: WireVector) -> None:
-        scrub.load(register, select(steps, select(takes_head, at_start, at_move), register))
+    def step(register: Register, enable: WireVector, at_start: WireVector, at_move: WireVector) -> None:
+        scrub.load(register, select(enable, select(takes_head, at_start, at_move), register))
 
     row_start = select(ends_plane, next_plane, next_row)
-    step(address, first, select(ends_row, row_start, next_beat))
-    step(row_address, first, select(ends_row, row_start, row_address))
-    step(plane_address, first, select(ends_plane, next_plane, plane_address))
+    step(address, steps, first, select(ends_row, row_start, next_beat))
+    step(row_address, looks_ahead, first, select(ends_row, row_start, row_address))
+    step(plane_address, looks_ahead, first, select(ends_plane, next_plane, plane_address))
     fewer_columns = (columns_left - count_minus_one - 1)[: len(columns)]
-    step(columns_left, field(word, Load, "columns"), select(ends_row, columns, fewer_columns))
-    step(rows_left, field(word, Load, "rows"), select(ends_plane, rows, (rows_left - ends_row)[: len(rows)]))
-    step(planes_left, field(word, Load, "planes"), (planes_left - ends_plane)[: len(planes_left)])
+    step(columns_left, looks_ahead, field(word, Load, "columns"), select(ends_row, columns, fewer_columns))
+    fewer_rows = (rows_left - ends_row)[: len(rows)]
+    step(rows_left, looks_ahead, field(word, Load, "rows"), select(ends_plane, rows, fewer_rows))
+    fewer_planes = (planes_left - ends_plane)[: len(planes_left)]
+    step(planes_left, looks_ahead, field(word, Load, "planes"), fewer_planes)
     of_next_row = select(ends_plane, rows == 0, select(ends_row, rows_left == 1, in_last_row))
     of_next_plane = select(ends_plane, planes_left == 1, in_last_plane)
     has_one_row, has_one_plane = field(word, Load, "rows") == 0, field(word, Load, "planes") == 0
-    step(in_last_row, has_one_row, of_next_row)
-    step(in_last_plane, has_one_plane, of_next_plane)
+    step(in_last_row, looks_ahead, has_one_row, of_next_row)
+    step(in_last_plane, looks_ahead, has_one_plane, of_next_plane)
 
     def shape(place: WireVector, columns_there: WireVector) -> tuple[WireVector, WireVector]:
-        """(last of its row, vectors less one) of a beat whose first vector lies at `place` of the beat in memory."""
-        room = ~place[:lane_bits] if lane_bits else Const(0, 1)  # vectors behind the first one
-        is_last = columns_there <= room
-        return is_last, select(is_last, resized(columns_there, len(room)), room)
+        """(last of its row, room behind the first vector) of a beat whose first one lies at `place` in memory."""
+        room = ~place[:lane_bits] if lane_bits else Const(0, 1)
+        bits = len(room)
+        return (columns_there[bits:] == 0) & (columns_there[:bits] <= room), room
+
+    def count(is_last: WireVector, columns_there: WireVector, room: WireVector) -> WireVector:
+        """Vectors of a beat less one."""
+        return select(is_last, resized(columns_there, len(room)), room)
 
     in_row = shape(Const(0, max(1, lane_bits)), fewer_columns)
     of_row, of_plane = shape(next_row, columns), shape(next_plane, columns)
-    at_move = [
+    last_at_move, room_at_move = (
         select(ends_plane, first_place, select(ends_row, other, same))
         for same, other, first_place in zip(in_row, of_row, of_plane, strict=True)
-    ]
-    at_start = shape(first, field(word, Load, "columns"))
-    step(ends_row, at_start[0], at_move[0])
-    step(count_minus_one, at_start[1], at_move[1])
-    step(
-        goes_on,
-        starts & ~(at_start[0] & has_one_row & has_one_plane),
-        ~(at_move[0] & of_next_row & of_next_plane),
     )
+    columns_at_move = select(ends_row, columns, fewer_columns)
+    first_columns = field(word, Load, "columns")
+    last_at_start, room_at_start = shape(first, first_columns)
+    count_at_start = count(last_at_start, first_columns, room_at_start)
+    step(ends_row, looks_ahead, last_at_start, last_at_move)
+    step(count_minus_one, steps, count_at_start, count(last_at_move, columns_at_move, room_at_move))
+    is_more = ~(last_at_start & has_one_row & has_one_plane)
+    scrub.load(goes_on, select(takes_head, starts & is_more, ~(moves & last_at_move & of_next_row & of_next_plane)))
     destination = field(word, Load, "destination").zero_extended(_INDEX_BITS)
-    step(index, destination, (last_index + 1)[:_INDEX_BITS])
-    last_at_start = (destination + at_start[1])[:_INDEX_BITS]
-    step(last_index, last_at_start, sum_with_carry(last_index, at_move[1].zero_extended(_INDEX_BITS), Const(1, 1))[:-1])
+    step(index, steps, destination, (last_index + 1)[:_INDEX_BITS])
+
+    def behind(further: WireVector) -> WireVector:
+        """Last index of a beat behind this one, of so many vectors less one."""
+        last = resized(further, len(room_at_move)).zero_extended(_INDEX_BITS)
+        return sum_with_carry(last_index, last, Const(1, 1))[:-1]
+
+    # All sums are there before it is known which one is meant.
+    in_other, in_first, in_same = (behind(room) for _, room in (of_row, of_plane, in_row))
+    index_behind_room = select(ends_plane, in_first, select(ends_row, in_other, in_same))
+    index_at_move = select(last_at_move, behind(columns_at_move), index_behind_room)
+    step(last_index, steps, (destination + count_at_start)[:_INDEX_BITS], index_at_move)
     scrub.load(active, starts | (active & ~(moves & ~goes_on)))
     return _Beat(
         address=address,
@@ -325,9 +347,13 @@ def _unpacker(
     read_pointer = scrub.register(memory.address_bits, "outstanding_read")
     memory.write(write_pointer, pyrtl.concat_list(fields), pushes)
     scrub.load(write_pointer, resized(write_pointer + pushes, memory.address_bits))
-    scrub.load(read_pointer, resized(read_pointer + response_valid, memory.address_bits))
-
-    word = memory.word(read_pointer)
+    # A register holds the oldest word, for it chooses what all of a response goes through. No response comes as soon
+    # as in the second cycle behind that in which its request moves.
+    pointer_above = resized(read_pointer + 1, memory.address_bits)
+    next_pointer = select(response_valid, pointer_above, read_pointer)
+    is_none = select(response_valid, pointer_above == write_pointer, read_pointer == write_pointer)
+    scrub.load(read_pointer, next_pointer)
+    word = scrub.stage(memory.word(next_pointer, is_none), "oldest")
     parts, offset = [], 0
     for wire in fields:
         parts.append(word[offset : offset + len(wire)])

@@ -36,7 +36,7 @@ from rtl.hierarchy import hardware
 from rtl.instruction_fields import field, is_kind, settings
 from rtl.instruction_queue import QueueHead
 from rtl.scrubbed import Scrub, drive, log2, onehot, resized
-from rtl.tokens import FaultSignal, Tokens, halt
+from rtl.tokens import FaultReport, FaultSignal, Tokens, halt
 
 _INDEX_BITS = BUFFER_INDEX_BITS + 1
 
@@ -56,7 +56,7 @@ class SaveEngine:
     sync_local: WireVector
     """A register."""
     is_busy: WireVector
-    faults: list[FaultSignal]
+    fault: FaultReport
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def save_engine(
         request_instruction=scrub.kept(vector.instruction, inserts, "beat_instruction"),
         sync_local=scrub.stage(raises, "sync_local"),
         is_busy=active | vector.valid | is_complete | (unacknowledged != 0),
-        faults=stop.reports,
+        fault=stop.report,
     )
 
 

@@ -77,38 +77,46 @@ class Memory:
             word = select(sweeps, Const(0, self._bits), data) if swept_once else data
             self._block[place] <<= MemBlock.EnabledWrite(word, sweeps | enable)
 
-    def word(self, address: WireVector) -> WireVector:
+    def word(self, address: WireVector, is_written: WireVector | None = None) -> WireVector:
         """Connect the read port without its register: the caller loads the word into a register at once, with `load`.
 
         It reads 0 at the address of the write port even if nothing is written: for queues, whose word there is none.
-        Of a `queue_memory` only: while that is swept, wherever it is, the caller's register loads 0.
+        Of a `queue_memory` only: while that is swept, wherever it is, the caller's register loads 0. `is_written` as of
+        `read`, whether or not anything is written.
         """
         if self._sweeps is not self._scrub.active:
             raise ValueError(f"{self._name} is swept in cycles in which registers are not cleared")
-        with self._part.inside(read_address=address):
+        inputs = {} if is_written is None else {"read_is_written": is_written}
+        with self._part.inside(read_address=address, **inputs):
             word, _ = self._port(address)
-            at_write_port = resized(address, self.address_bits) == self._written
+            at_write_port = resized(address, self.address_bits) == self._written if is_written is None else is_written
             data = select(at_write_port, Const(0, self._bits), word)
         self._part.learn(read_data=data)
         return data
 
-    def read(self, address: WireVector, enable: WireVector | None = None) -> Register:
+    def read(
+        self, address: WireVector, enable: WireVector | None = None, is_written: WireVector | None = None
+    ) -> Register:
         """Connect the read port: the word, one cycle later. Without `enable` it is read in every cycle; with it the
-        register keeps its word in the others."""
+        register keeps its word in the others. `is_written`: whether the address is that of the write port, from a
+        caller who knows that sooner (L3 shows that it is so)."""
         register = self._scrub.register(self._bits, f"{self._name}_data")
-        with self._part.inside(read_address=address, **({} if enable is None else {"read_enable": enable})):
-            word, collides = self._port(address)
+        inputs = {"read_enable": enable, "read_is_written": is_written}
+        with self._part.inside(
+            read_address=address, **{name: wire for name, wire in inputs.items() if wire is not None}
+        ):
+            word, collides = self._port(address, is_written)
             if enable is not None:
                 word, collides = select(enable, word, register), enable & collides
             self._scrub.load(register, word, self._sweeps | collides)
         self._part.learn(read_data=register)
         return register
 
-    def _port(self, address: WireVector) -> tuple[WireVector, WireVector]:
+    def _port(self, address: WireVector, is_written: WireVector | None = None) -> tuple[WireVector, WireVector]:
         """The word at an address, and whether it is being written."""
         place = resized(address, self.address_bits)
         self.collides = WireVector(1, f"{self._name}_collides")
-        self.collides <<= self._writes & (place == self._written)
+        self.collides <<= self._writes & (place == self._written if is_written is None else is_written)
         return self._block[place], self.collides
 
 

@@ -62,6 +62,15 @@ class FaultSignal:
 
 
 @dataclass(frozen=True)
+class FaultReport:
+    """The first of an engine's faults of a cycle; `cause` and `address` mean nothing unless `valid`."""
+
+    valid: WireVector
+    cause: WireVector
+    address: WireVector
+
+
+@dataclass(frozen=True)
 class Halt:
     """What an engine makes of its faults."""
 
@@ -69,8 +78,8 @@ class Halt:
     """Behind the cycle in which the first one stopped the engine."""
     stops: WireVector
     """There was one in the cycle before."""
-    reports: list[FaultSignal]
-    """Those of the cycle before, until the engine is halted."""
+    report: FaultReport
+    """What stopped it, in the cycle behind, which is the last one before the engine is halted."""
 
 
 def halt(scrub: Scrub, signals: Sequence[FaultSignal]) -> Halt:
@@ -85,19 +94,24 @@ def halt(scrub: Scrub, signals: Sequence[FaultSignal]) -> Halt:
     stops = any_of(signal.valid for signal in seen)
     halted = scrub.register(1, "halted")
     scrub.load(halted, halted | stops)
-    return Halt(halted, stops, [FaultSignal(each.valid & ~halted, each.cause, each.address) for each in seen])
+    # Which one is told needs no look at whether one is.
+    cause: WireVector = Const(int(seen[-1].cause), FAULT_CAUSE_BITS)
+    address = seen[-1].address
+    for signal in reversed(seen[:-1]):
+        cause = select(signal.valid, Const(int(signal.cause), FAULT_CAUSE_BITS), cause)
+        address = select(signal.valid, signal.address, address)
+    return Halt(halted, stops, FaultReport(stops & ~halted, cause, address))
 
 
 @hardware()
-def fault_output(scrub: Scrub, signals: Sequence[FaultSignal]) -> tuple[WireVector, WireVector, WireVector]:
-    """Registers (valid, cause, address) for the first of the signals that is valid."""
+def fault_output(scrub: Scrub, reports: Sequence[FaultReport]) -> tuple[WireVector, WireVector, WireVector]:
+    """Registers (valid, cause, address) for the first of the reports that is valid; 0 if none is."""
+    is_told: WireVector = Const(0, 1)
     cause: WireVector = Const(0, FAULT_CAUSE_BITS)
-    address: WireVector = Const(0, len(signals[0].address))
-    for signal in reversed(signals):
-        cause = select(signal.valid, Const(int(signal.cause), FAULT_CAUSE_BITS), cause)
-        address = select(signal.valid, signal.address, address)
-    return (
-        scrub.stage(any_of(signal.valid for signal in signals), "fault_valid"),
-        scrub.stage(cause, "fault_cause"),
-        scrub.stage(address, "fault_address"),
-    )
+    address: WireVector = Const(0, len(reports[0].address))
+    for report in reports:
+        is_first = report.valid & ~is_told
+        cause = cause | select(is_first, report.cause, Const(0, len(cause)))
+        address = address | select(is_first, report.address, Const(0, len(address)))
+        is_told = is_told | report.valid
+    return scrub.stage(is_told, "fault_valid"), scrub.stage(cause, "fault_cause"), scrub.stage(address, "fault_address")

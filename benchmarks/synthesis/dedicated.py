@@ -28,8 +28,8 @@ from rtl.pool import core_stub, pool, real_cores
 from rtl.sizes import output
 from rtl.windows import Attachment
 
-_CLEARS = ("asleep", "asleep_behind")
-"""The registers of a core that clear the others while they are 1."""
+_CLEARS = {"asleep": 0, "asleep_behind": 0, "awake": 1}
+"""The registers of a core that say whether the others are cleared, when they are not."""
 
 KEPT = (
     "wheel and slots: who moves a beat when (without host slots for the sweep)",
@@ -96,14 +96,14 @@ def dedicated_core(config: PoolConfig) -> None:
     inputs = {port: Input(bits, port) for port, bits in core_ports(config).inputs.items()}
     for port, wire in core(config, inputs | _no_scrub(inputs)).items():
         output(f"{port}_o", wire)
-    fix(pyrtl.working_block(), dict.fromkeys(_CLEARS, 0))
+    fix(pyrtl.working_block(), _CLEARS)
 
 
 def dedicated_pool(config: PoolConfig) -> None:
     """The whole accelerator in PyRTL's working block, with the ports of `pool`: for simulation."""
     cores = real_cores(config)
     pool(config, lambda index, inputs: cores(index, inputs | _no_scrub(inputs)))
-    clears = {f"core{index}/{name}": 0 for index in range(config.cores) for name in _CLEARS}
+    clears = {f"core{index}/{name}": value for index in range(config.cores) for name, value in _CLEARS.items()}
     fix(pyrtl.working_block(), fixed_registers(config) | clears)
 
 

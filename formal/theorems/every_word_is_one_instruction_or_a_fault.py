@@ -14,12 +14,13 @@ the tenant FAULTED, nothing sent. (Unless a command about the tenant takes effec
 
 *Core* (the core's netlist, one step from any state): a legal word enters the queue of its own engine only, whole, with
 its address. When an instruction leaves its queue, each of its fields is in a register of its engine one cycle later;
-the fields that decide in that very cycle are those in `USED_AT_ISSUE`.
+the fields that decide in that very cycle are those in `USED_AT_ISSUE`. (Any state in which registers that are made
+twice, `TWINS`, are equal: they are at reset, and every step from such a state keeps them so.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyrtl
@@ -53,14 +54,14 @@ from rtl.sizes import Sizes
 
 ASSUMPTIONS: tuple[str, ...] = ()
 ENGINES = (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
-_CODE, _DECODER, _LEVEL_1, _QUEUES, _FIELDS = "code", "decoder", "level 1", "queues", "fields"
+_CODE, _DECODER, _LEVEL_1, _QUEUES, _FIELDS, _TWINS = "code", "decoder", "level 1", "queues", "fields", "twins"
 
 Kind = type[Instruction]
 
 
 def parts(config: PoolConfig) -> Sequence[str]:
     """Code, decoder, level 1, queues of a core, fields in its engines."""
-    return (_CODE, _FIELDS, _LEVEL_1, _DECODER, _QUEUES)
+    return (_CODE, _FIELDS, _LEVEL_1, _DECODER, _QUEUES, _TWINS)
 
 
 def check(config: PoolConfig, part: str) -> list[str]:
@@ -71,7 +72,7 @@ def check(config: PoolConfig, part: str) -> list[str]:
         return decoder_netlist(decoder_block(decoder))
     if part == _LEVEL_1:
         return level_1(config, shell_block(config))
-    return (queues if part == _QUEUES else fields)(config, core_block(config))
+    return {_QUEUES: queues, _FIELDS: fields, _TWINS: twins}[part](config, core_block(config))
 
 
 # ---- what the layouts say
@@ -271,14 +272,34 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
 
 # ---- core
 
+TWINS = (("load/generating", "load/holds_back"), ("compute/drain/busy", "compute/drain/occupied"))
+"""Registers of a core that are made twice, for those that wait for them are many."""
+
 
 def _core_step(block: pyrtl.Block, **inputs: Term) -> Evaluation:
     """One step of a core that is awake, from any state, with these inputs."""
     system, algebra = TransitionSystem(block), Z3Algebra()
     state = system.state_variables(algebra, "")
-    state["asleep"] = z3.BitVecVal(0, 1)
+    state |= {"asleep": z3.BitVecVal(0, 1), "awake": z3.BitVecVal(1, 1), **_as_twins(state)}
     given = {**system.input_variables(algebra, ""), "scrub": z3.BitVecVal(0, 1), **inputs}
     return Evaluation(system, algebra, state, given)
+
+
+def _as_twins(state: Mapping[str, Term]) -> dict[str, Term]:
+    return {second: state[first] for first, second in TWINS}
+
+
+def twins(config: PoolConfig, block: pyrtl.Block) -> list[str]:
+    """What contradicts that registers of a core that are made twice are equal: they are at reset, and stay so."""
+    system, algebra = TransitionSystem(block), Z3Algebra()
+    state = system.state_variables(algebra, "")
+    cycle = Evaluation(system, algebra, state | _as_twins(state), system.input_variables(algebra, ""))
+    found = []
+    for first, second in TWINS:
+        if system.registers[first] != system.registers[second]:
+            found.append(f"{first} and {second} differ at reset")
+        found += holds(f"that {first} and {second} are one", cycle.next(first) == cycle.next(second))
+    return found + holds("that one of asleep and awake is 1", cycle.next("asleep") != cycle.next("awake"))
 
 
 def queues(config: PoolConfig, block: pyrtl.Block) -> list[str]:
@@ -297,7 +318,10 @@ def queues(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         same += [arrives[write.arguments[2]] == silent[write.arguments[2]]]
         found += holds(f"{queue}, when a word is not its own,", z3.And(same), other)
         incoming = z3.Concat(address, z3.Extract(word_bits(engine) - 1, 0, word))
-        waits = z3.And(arrives[write.arguments[2]] == 1, arrives[write.arguments[1]] == incoming)
+        place, data, enable = (arrives[argument] for argument in write.arguments)
+        pointer = f"{queue}/write_pointer"
+        written = z3.And(enable == 1, data == incoming, place == arrives[pointer])
+        waits = z3.And(written, arrives.next(pointer) == arrives[pointer] + 1)
         heads = z3.And(arrives.next(f"{queue}/head_valid") == 1, arrives.next(f"{queue}/head") == incoming)
         found += holds(f"{queue}, when its word comes,", z3.Or(waits, heads), mine)
         whole = z3.Extract(WORD_BITS - 1, word_bits(engine), word) == 0
