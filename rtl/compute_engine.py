@@ -161,7 +161,7 @@ def compute_engine(
         )  # fmt: skip
     # These load while nobody looks at them: so they need not know whether anything issues or starts.
     may_load = WireVector(1)
-    pending = _fields_of(head, kinds[Pool], is_depthwise).kept(scrub, ~walker.pending, "pending")
+    pending = _fields_of(head, kinds[Pool], is_depthwise).kept(scrub, ~walker.keeps_pending, "pending")
     walk = pending.kept(scrub, may_load, "walk")
 
     # Hand-over.

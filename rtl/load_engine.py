@@ -227,9 +227,10 @@ def _beat_generator(
     )
     ends_plane = ends_row & in_last_row
     goes_on = scrub.register(1, "goes_on")  # another beat of this LOAD follows
+    goes_on_here = scrub.register(1, "goes_on_here")  # the same, for the many registers in which that beat is made
     # Between two LOADs it loads the head of the queue, whatever that is, until one starts. What only beats to come look
     # at does so as soon as none comes: so it need not know whether the last one moves. While one comes one is active.
-    takes_head = ~goes_on
+    takes_head = ~goes_on_here
     steps = ~active | moves
     looks_ahead = takes_head | moves
     columns = scrub.kept(field(word, Load, "columns"), takes_head, "columns")
@@ -258,7 +259,7 @@ def _beat_generator(
     step(address, steps, first, select(ends_row, row_start, next_beat))
     step(row_address, looks_ahead, first, select(ends_row, row_start, row_address))
     step(plane_address, looks_ahead, first, select(ends_plane, next_plane, plane_address))
-    fewer_columns = (columns_left - count_minus_one - 1)[: len(columns)]
+    fewer_columns = (columns_left + ~count_minus_one.zero_extended(len(columns)))[: len(columns)]
     step(columns_left, looks_ahead, field(word, Load, "columns"), select(ends_row, columns, fewer_columns))
     fewer_rows = (rows_left - ends_row)[: len(rows)]
     step(rows_left, looks_ahead, field(word, Load, "rows"), select(ends_plane, rows, fewer_rows))
@@ -280,7 +281,12 @@ def _beat_generator(
         """Vectors of a beat less one."""
         return select(is_last, resized(columns_there, len(room)), room)
 
-    in_row = shape(Const(0, max(1, lane_bits)), fewer_columns)
+    # In a row this beat does not take all columns; the next one is the last if a whole one takes what is left.
+    fits = fewer_columns == 0
+    if lane_bits:
+        beats_left, behind_beats = columns_left[lane_bits:], columns_left[:lane_bits]
+        fits = (beats_left == 0) | ((beats_left == 1) & (behind_beats <= count_minus_one))
+    in_row = fits, Const(config.vectors_per_beat - 1, len(count_minus_one))
     of_row, of_plane = shape(next_row, columns), shape(next_plane, columns)
     last_at_move, room_at_move = (
         select(ends_plane, first_place, select(ends_row, other, same))
@@ -293,7 +299,9 @@ def _beat_generator(
     step(ends_row, looks_ahead, last_at_start, last_at_move)
     step(count_minus_one, steps, count_at_start, count(last_at_move, columns_at_move, room_at_move))
     is_more = ~(last_at_start & has_one_row & has_one_plane)
-    scrub.load(goes_on, select(takes_head, starts & is_more, ~(moves & last_at_move & of_next_row & of_next_plane)))
+    has_more = ~(moves & last_at_move & of_next_row & of_next_plane)
+    for register in (goes_on, goes_on_here):
+        scrub.load(register, select(register, has_more, starts & is_more))
     destination = field(word, Load, "destination").zero_extended(_INDEX_BITS)
     step(index, steps, destination, (last_index + 1)[:_INDEX_BITS])
 

@@ -183,7 +183,7 @@ def _address_generator(
     stepped = select(ends_row, next_row, next_group)
     scrub.load(address, select(may_load, first, select(steps, stepped, address)))
     scrub.load(row_address, select(may_load, first, select(steps & ends_row, next_row, row_address)))
-    fewer = select(ends_row, columns, (columns_left - count_minus_one - 1)[: len(columns)])
+    fewer = select(ends_row, columns, (columns_left + ~count_minus_one.zero_extended(len(columns)))[: len(columns)])
     scrub.load(columns_left, select(may_load, field(word, Save, "columns"), select(steps, fewer, columns_left)))
     scrub.load(
         rows_left,

@@ -169,6 +169,7 @@ class Walker:
 
     pending: Register
     """An instruction has issued whose first pass has not started."""
+    keeps_pending: Register  # the same, for the many registers that keep what is pending
     walking: Register
     may_reload: WireVector
     """Nobody looks at what an instruction needs before its last pass: it takes the fields at the head of the queue."""
@@ -221,7 +222,7 @@ def window_walker(
 ) -> Walker:
     """`issues`: the word at the head is a CONV or POOL that issues (`is_pool`, `is_depthwise`: of which kind);
     `starts`: the pending one starts to walk; `stops`: a fault."""
-    pending, walking = scrub.register(1, "pending"), scrub.register(1, "walking")
+    pending, keeps_pending, walking = (scrub.register(1, name) for name in ("pending", "keeps_pending", "walking"))
     is_last, is_first = scrub.register(1, "in_last_pass"), scrub.register(1, "in_first_pass")
     pass_left = scrub.register(len(settings.pass_left), "pass_left")
     # The passes to come load the head of the queue while there are none: so they need not know whether it issues.
@@ -242,6 +243,7 @@ def window_walker(
     scrub.load(setup_left, select(pending, one_less, fill))
     stays_pending = (issues | (pending & ~starts)) & ~stops
     scrub.load(pending, stays_pending)
+    scrub.load(keeps_pending, (issues | (keeps_pending & ~starts)) & ~stops)
     scrub.load(walking, (starts_pass | (walking & ~ends)) & ~stops)
     is_ready = scrub.register(1, "ready")  # pending, and setup_left is 0: none issues while one is pending
     scrub.load(is_ready, pending & ~starts & ~stops & (setup_left <= 1))
@@ -274,6 +276,7 @@ def window_walker(
     reads = walking & pixels.streaming
     return Walker(
         pending=pending,
+        keeps_pending=keeps_pending,
         walking=walking,
         may_reload=may_reload,
         is_ready=is_ready,
@@ -357,8 +360,7 @@ def _upcoming_pass(
     coordinate(index, first_index, select(ends_row, behind_row, next_index))
     coordinate(row_index, first_index, select(ends_row, behind_row, row_index))
     coordinate(block_index, first_index, select(ends_block, next_block_index, block_index))
-    is_last = scrub.stage(at_block_end & (blocks_left == 0), "is_last_to_come")
-    return _Pass(row=row, column=column, index=index, is_last=is_last)
+    return _Pass(row, column, index, is_last=scrub.stage(at_block_end & (blocks_left == 0), "ends_all"))
 
 
 @dataclass(frozen=True)
@@ -420,8 +422,7 @@ def _pixels(
     pixel_register(line_index, upcoming.index, select(ends_line, next_line, line_index))
     fewer = (columns_left - 1)[: len(columns_left)]
     pixel_register(columns_left, first_columns_left, select(ends_line, all_columns_left, fewer))
-    ends_next = select(ends_line, all_columns_left == 0, columns_left == 1)
-    pixel_register(ends_line, first_columns_left == 0, ends_next)
+    pixel_register(ends_line, first_columns_left == 0, select(ends_line, all_columns_left == 0, columns_left == 1))
     pixel_register(rows_left, all_rows_left, resized(rows_left - ends_line, len(rows_left)))
     pixel_register(streaming, Const(1, 1), streaming & ~(ends_line & (rows_left == 0)))
     next_place = resized(line_place + 1, len(line_place))

@@ -272,7 +272,12 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
 
 # ---- core
 
-TWINS = (("load/generating", "load/holds_back"), ("compute/drain/busy", "compute/drain/occupied"))
+TWINS = (
+    ("load/generating", "load/holds_back"),
+    ("load/goes_on", "load/goes_on_here"),
+    ("compute/drain/busy", "compute/drain/occupied"),
+    ("compute/walker/pending", "compute/walker/keeps_pending"),
+)
 """Registers of a core that are made twice, for those that wait for them are many."""
 
 
