@@ -12,10 +12,11 @@ in none. Virtual core, barriers and target are the fields of that name.
 and an illegal word that a RUNNING tenant comes to is its precise fault: ILLEGAL_INSTRUCTION with that word's address,
 the tenant FAULTED, nothing sent. (Unless a command about the tenant takes effect in that cycle, which ends the run.)
 
-*Core* (the core's netlist, one step from any state): a legal word enters the queue of its own engine only, whole, with
-its address. When an instruction leaves its queue, each of its fields is in a register of its engine one cycle later;
-the fields that decide in that very cycle are those in `USED_AT_ISSUE`. (Any state in which registers that are made
-twice, `TWINS`, are equal: they are at reset, and every step from such a state keeps them so.)
+*Core* (the core's netlist, one step from any state): a legal word enters the queue of its own engine only, whole,
+with its address; what is on the port while no word is sent reaches nothing. When an instruction leaves its queue, each
+of its fields is in a register of its engine one cycle later; the fields that decide in that very cycle are those in
+`USED_AT_ISSUE`. (Any state in which registers that are made twice, `TWINS`, are equal: they are at reset, and every
+step from such a state keeps them so.)
 """
 
 from __future__ import annotations
@@ -331,6 +332,25 @@ def queues(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         found += holds(f"{queue}, when its word comes,", z3.Or(waits, heads), mine)
         whole = z3.Extract(WORD_BITS - 1, word_bits(engine), word) == 0
         found += holds(f"what {queue} leaves away", whole, mine)
+    return found + _unsent(block, silent)
+
+
+def _unsent(block: pyrtl.Block, silent: Evaluation) -> list[str]:
+    """Registers and memories of a core that take a word which is on its port while none is sent."""
+    another = {"instruction": z3.BitVec("another", WORD_BITS), "instruction_address": z3.BitVec("another_address", 28)}
+    other, system = _core_step(block, instruction_valid=z3.BitVecVal(0, 1), **another), silent.system
+    port = system.support("instruction") | system.support("instruction_address")
+    found = []
+    for name in system.registers:
+        if system.next_support(name) & port:
+            found += holds(f"{name}, when no word comes,", silent.next(name) == other.next(name))
+    for name in system.memories:
+        for write in system.writes(name):
+            (place, data, enable), others = (
+                [step[argument] for argument in write.arguments] for step in (silent, other)
+            )
+            same = z3.And(enable == others[2], z3.Or(enable == 0, z3.And(place == others[0], data == others[1])))
+            found += holds(f"{name}, when no word comes,", same)
     return found
 
 
