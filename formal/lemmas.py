@@ -16,6 +16,7 @@ from isa.configuration import PoolConfig
 from isa.registers import Command, CoreState, Result
 from rtl.channels import Kind
 from rtl.control_port import OF_CORES, order_name
+from rtl.ownership import turn_name
 from rtl.sizes import Sizes
 from rtl.windows import Attachment
 
@@ -67,6 +68,8 @@ def order_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     for command in Command:
         for index in range(_targets(config, command)):
             yield make(config, "an order is the command decided", "command", _is_order(command, index))
+    for channel in range(config.channels):
+        yield make(config, "a turn is the entry of the core that the wheel names", "command", _is_turn(channel))
 
 
 def command_registers(config: PoolConfig) -> list[str]:
@@ -74,6 +77,7 @@ def command_registers(config: PoolConfig) -> list[str]:
     return [
         "command_verdict",
         *(order_name(each, index) for each in Command for index in range(_targets(config, each))),
+        *(turn_name(channel, part) for channel in range(config.channels) for part in ("owner", "is_held")),
     ]
 
 
@@ -88,6 +92,25 @@ def _is_order(command: Command, index: int) -> Callable[[Sight], Term]:
         decided = s.all(pending(s, "decided", command), s[argument] == index)
         ordered = s[order_name(command, index)] == 1
         return s.all(s.implies(ordered, decided), s.implies(decided, ordered))
+
+    return claim
+
+
+def _is_turn(channel: int) -> Callable[[Sight], Term]:
+    owner, is_held = (turn_name(channel, part) for part in ("owner", "is_held"))
+
+    def claim(s: Sight) -> Term:
+        return s.each(
+            s.implies(
+                s.slot_names(core, channel),
+                s.all(
+                    s.owned_by(core, s[owner]),
+                    s.implies(s[is_held] == 1, s.is_held(core)),
+                    s.implies(s.is_held(core), s[is_held] == 1),
+                ),
+            )
+            for core in range(s.config.cores)
+        )
 
     return claim
 

@@ -25,7 +25,7 @@ from rtl.channels import Kind
 from rtl.core_ports import core_ports
 
 CONTROL_PLANE = re.compile(
-    r"core\d+_(state|owner|virtual|timer|scrub|scrub_address)|tenant\d+_(attachment|base|limit)"
+    r"core\d+_(state|owner|virtual|timer|scrub|scrub_address)|tenant\d+_(attachment|base|limit)|turn\d+_.*"
     r"|wheel_position|sweep_.*|channel\d+_sweep_count|host_taken|argument_.*|command(_is_.*|_verdict)?|check_.*"
 )
 """Names of the registers that depend on nothing but themselves and the host's inputs."""

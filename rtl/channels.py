@@ -1,7 +1,8 @@
 """Memory channels: whose access a slot carries, where it may go, and to whom its response belongs.
 
     t           slot: the wheel names a core or the host; its access and its owner's window are selected
-    t + 1       stage registers: the limit is checked, the base added; an access beyond the window raises a fault
+    t + 1       stage registers: the limit is checked, the base added; an access beyond the window raises a fault, and
+                only a write takes data further
     t + 2       channel outputs, and stage 0 of the delay line, which remembers what is in flight
     t + 2 + L   last stage of the delay line; the response is on the channel's input
     t + 3 + L   registers on the core's port (or the host's); a fetched beat is in the prefetch bank
@@ -21,7 +22,7 @@ from pyrtl import Const, Register, WireVector, select
 from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTION_ADDRESS_BITS
 from rtl.hierarchy import hardware
-from rtl.ownership import CoreEntry
+from rtl.ownership import Turn
 from rtl.prefetch import FetchWish
 from rtl.sizes import Sizes, any_of, chosen, gated, lies_on, low_bits, output, register
 from rtl.tenants import Tenant
@@ -45,7 +46,8 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True)
 class Access:
-    """An access on its way, one field per stage register; everything is 0 that `kind` does not need."""
+    """An access on its way, one field per stage register. `kind` says what of it means something; the rest is anything
+    that is quick to choose, and goes no further."""
 
     kind: WireVector
     epoch: WireVector
@@ -103,7 +105,7 @@ def slot(
     config: PoolConfig,
     channel: int,
     wheel: Wheel,
-    entries: Sequence[CoreEntry],
+    turn: Turn,
     tenants: Sequence[Tenant],
     windows: Sequence[Window],
     wishes: Sequence[FetchWish],
@@ -119,12 +121,9 @@ def slot(
     core = wheel.slot_core[channel]
     run = core[sizes.core - sizes.channel :] if sizes.channel else core
     request = {name: chosen(run, values) for name, values in candidates.items()}
-    owner = chosen(core, [entry.owner for entry in entries])
+    owner = turn.owner
     # Whose slot it is is known before what the tenants want: each one is asked for itself.
-    served = [
-        ~wheel.slot_is_host[channel] & chosen(core, [entry.is_held & entry.owned_by[index] for entry in entries])
-        for index in range(config.tenants)
-    ]
+    served = [~wheel.slot_is_host[channel] & turn.is_held & (owner == index) for index in range(config.tenants)]
     fetching = [mine & wish.on_channel[channel] for mine, wish in zip(served, wishes, strict=True)]
     is_fetch = any_of(fetching)
     is_request = (
@@ -136,45 +135,45 @@ def slot(
     is_host = wheel.slot_is_host[channel] & host.valid & ~host.taken & lies_on(host.address, channel, sizes)
     is_sweep = wheel.slot_is_host[channel] & ~is_host & sweep.wants[channel]
 
-    def per_source(fetch: WireVector, asked: WireVector, hosts: WireVector, swept: WireVector) -> WireVector:
-        """The value of whoever has the slot; 0 when nobody has."""
-        bits = max(len(fetch), len(asked), len(hosts), len(swept))
-        sources = [(is_fetch, fetch), (is_request, asked), (is_host, hosts), (is_sweep, swept)]
-        return any_of([gated(value.zero_extended(bits), condition) for condition, value in sources])
-
     def kind(value: Kind) -> WireVector:
         return Const(value, KIND_BITS)
 
-    window_base = chosen(owner, [window.base for window in windows])
-    window_limit = chosen(owner, [window.limit for window in windows])
-    none = Const(0, 1)
+    kinds = [
+        (is_fetch, kind(Kind.FETCH)),
+        (is_request, select(request["request_write"], kind(Kind.WRITE), kind(Kind.READ))),
+        (is_host, select(host.write, kind(Kind.HOST_WRITE), kind(Kind.HOST_READ))),
+        (is_sweep, kind(Kind.SWEEP)),
+    ]
+
+    def of_host(hosts: WireVector, cores: WireVector) -> WireVector:
+        """The wheel says whether the slot is the host's, which is known long before who gets it."""
+        return select(wheel.slot_is_host[channel], hosts, cores)
+
+    def of_window(field: str, hosts: WireVector) -> WireVector:
+        """Base or limit: of the whole memory, of the window that is swept, of the owner's."""
+        swept = getattr(sweep, field)
+        return of_host(select(is_host, hosts, swept), chosen(owner, [getattr(window, field) for window in windows]))
+
+    def offset(value: WireVector) -> WireVector:
+        return low_bits(value, sizes.offset)
+
     access = Access(
-        kind=per_source(
-            kind(Kind.FETCH),
-            select(request["request_write"], kind(Kind.WRITE), kind(Kind.READ)),
-            select(host.write, kind(Kind.HOST_WRITE), kind(Kind.HOST_READ)),
-            kind(Kind.SWEEP),
+        kind=any_of([gated(value, condition) for condition, value in kinds]),
+        epoch=chosen(owner, [tenant.epoch for tenant in tenants]),
+        tenant=owner,
+        base=of_window("base", Const(0, sizes.beat)),
+        limit=of_window("limit", Const(config.memory_beats, sizes.length)),
+        offset=of_host(
+            select(is_host, offset(host.address), offset(sweep.offset[channel])),
+            select(
+                is_fetch,
+                offset(chosen(owner, [tenant.next_request for tenant in tenants])),
+                offset(request["request_address"]),
+            ),
         ),
-        epoch=is_fetch & chosen(owner, [tenant.epoch for tenant in tenants]),
-        tenant=gated(owner, is_fetch | is_request),
-        base=per_source(window_base, window_base, none, sweep.base),
-        limit=per_source(window_limit, window_limit, Const(config.memory_beats, sizes.length), sweep.limit),
-        offset=per_source(
-            chosen(owner, [tenant.next_request for tenant in tenants]),
-            request["request_address"],
-            host.address,
-            sweep.offset[channel],
-        ),
-        data=per_source(
-            none, gated(request["request_data"], request["request_write"]), gated(host.data, host.write), none
-        ),
-        strobe=per_source(
-            none,
-            gated(request["request_strobe"], request["request_write"]),
-            gated(host.strobe, host.write),
-            Const((1 << config.vectors_per_beat) - 1, config.vectors_per_beat),
-        ),
-        instruction=gated(request["request_instruction"], is_request),
+        data=of_host(host.data, request["request_data"]),
+        strobe=of_host(host.strobe, request["request_strobe"]),
+        instruction=request["request_instruction"],
     )
     return Slot(core, owner, is_fetch, is_request, is_host, is_sweep, access)
 
@@ -230,14 +229,17 @@ def channel_pipeline(
 
     is_inside = stage.offset < stage.limit
     passes = is_inside & (stage.kind != Kind.NOTHING)
-    is_write = any_of([stage.kind == kind for kind in (Kind.WRITE, Kind.HOST_WRITE, Kind.SWEEP)])
+    carries_data = (stage.kind == Kind.WRITE) | (stage.kind == Kind.HOST_WRITE)
+    sweeps = stage.kind == Kind.SWEEP
     physical = stage.base + stage.offset[: sizes.beat]
+    whole_beat = Const((1 << config.vectors_per_beat) - 1, config.vectors_per_beat)
+    strobe = select(sweeps, whole_beat, gated(stage.strobe, carries_data))
     for port, bits, value in (
         ("valid", 1, passes),
-        ("write", 1, is_write & passes),
+        ("write", 1, (carries_data | sweeps) & passes),
         ("address", sizes.channel_address, gated(physical[sizes.channel : sizes.beat], passes)),
-        ("data", sizes.data, gated(stage.data, passes)),
-        ("strobe", config.vectors_per_beat, gated(stage.strobe, passes)),
+        ("data", sizes.data, gated(stage.data, passes & carries_data)),
+        ("strobe", config.vectors_per_beat, gated(strobe, passes)),
     ):
         driver = register(f"{name}request_{port}", bits)
         driver.next <<= value

@@ -19,7 +19,7 @@ from isa.configuration import PoolConfig
 from isa.registers import CoreState
 from rtl.core_ports import SCRUB_ADDRESS_BITS
 from rtl.hierarchy import hardware
-from rtl.ownership import CoreEntry
+from rtl.ownership import CoreEntry, FollowingEntry
 from rtl.sizes import SCRUB_MARGIN_CYCLES, first_of, gated, low_bits
 
 
@@ -37,8 +37,8 @@ def context_switch(
     tenant: WireVector,
     virtual: WireVector,
     ports: Mapping[str, Register],
-) -> None:
-    """Drive one entry of the ownership table and the scrub ports of its core.
+) -> FollowingEntry:
+    """Drive one entry of the ownership table and the scrub ports of its core; what the entry shows in the next cycle.
 
     `grant` and `revoke` are 1-bit pulses of accepted commands; `tenant` and `virtual` are GRANT's arguments.
     """
@@ -57,9 +57,14 @@ def context_switch(
     )
     counts = (is_draining & ~has_drained) | (is_scrubbing & ~has_scrubbed)
     entry.timer.next <<= gated((entry.timer + 1)[: len(entry.timer)], counts)
-    for field, argument in ((entry.owner, tenant), (entry.virtual, virtual)):
-        field.next <<= first_of([(has_scrubbed & ~grant, Const(0, len(field))), (grant, argument[: len(field)])], field)
+    owner, index = (
+        first_of([(has_scrubbed & ~grant, Const(0, len(field))), (grant, argument[: len(field)])], field)
+        for field, argument in ((entry.owner, tenant), (entry.virtual, virtual))
+    )
+    entry.owner.next <<= owner
+    entry.virtual.next <<= index
 
     sweeps = is_scrubbing & (entry.timer < config.scrub_cycles)
     ports["scrub"].next <<= sweeps
     ports["scrub_address"].next <<= gated(low_bits(entry.timer, SCRUB_ADDRESS_BITS), sweeps)
+    return FollowingEntry(owner, grant | (entry.is_held & ~revoke))

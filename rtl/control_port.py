@@ -30,7 +30,7 @@ from isa.registers import (
 from isa.registers import Register as Address
 from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry
-from rtl.sizes import any_of, chosen, first_of, output, register
+from rtl.sizes import any_of, chosen, first_of, is_below, output, register
 from rtl.tenants import PROGRESS_BITS, Tenant, TenantEvents
 from rtl.windows import Attachment, Window, WindowCommands
 
@@ -207,8 +207,8 @@ def _checks(
     taken = any_of([owns & (entry.virtual == virtual) for owns, entry in zip(owned, entries, strict=True)])
     refusals: list[tuple[Result, WireVector]] = [
         (Result.UNKNOWN_COMMAND, ~ordered(*Command)),
-        (Result.NO_SUCH_TENANT, ordered(*_NEEDS_TENANT) & (tenant >= config.tenants)),
-        (Result.NO_SUCH_CORE, ordered(*OF_CORES) & (core >= config.cores)),
+        (Result.NO_SUCH_TENANT, ordered(*_NEEDS_TENANT) & ~is_below(tenant, config.tenants)),
+        (Result.NO_SUCH_CORE, ordered(*OF_CORES) & ~is_below(core, config.cores)),
         (Result.TENANT_HOLDS_CORES, ordered(Command.DETACH, Command.STOP) & any_of(owned)),
         (Result.WRONG_TENANT_STATE, wrong_tenant_state),
         (Result.WRONG_CORE_STATE, wrong_core_state),
@@ -239,11 +239,11 @@ def _read_side(
 
     def of_tenant(value: Callable[[int], WireVector]) -> WireVector:
         shown = chosen(tenant_index, [value(index) for index in range(config.tenants)])
-        return select(tenant_index < config.tenants, shown, Const(0, len(shown)))
+        return select(is_below(tenant_index, config.tenants), shown, Const(0, len(shown)))
 
     def of_core(value: Callable[[CoreEntry], WireVector]) -> WireVector:
         shown = chosen(core_index, [value(entry) for entry in entries])
-        return select(core_index < config.cores, shown, Const(0, len(shown)))
+        return select(is_below(core_index, config.cores), shown, Const(0, len(shown)))
 
     def state(index: int) -> WireVector:
         attachment = windows[index].attachment

@@ -18,11 +18,10 @@ from isa.registers import Fault
 from rtl.core_ports import FAULT_CAUSE_BITS
 from rtl.decoder import Decoded, decoder
 from rtl.hierarchy import hardware
-from rtl.ownership import CoreEntry
+from rtl.ownership import CoreEntry, Turn
 from rtl.prefetch import Jump, prefetch_read
 from rtl.sizes import Sizes, any_of, chosen, first_of, gated, low_bits, register
 from rtl.tenants import FaultSource, Tenant
-from rtl.wheel import Wheel
 from rtl.windows import Window
 
 ENGINES = ("load", "compute", "save")
@@ -42,20 +41,19 @@ class Fetched:
 
 def read_stage(
     config: PoolConfig,
-    wheel: Wheel,
-    entries: Sequence[CoreEntry],
+    turn: Turn,
     tenants: Sequence[Tenant],
     windows: Sequence[Window],
     banks: Sequence[MemBlock],
 ) -> Fetched:
-    """Stage 0: choose the tenant, read its word."""
+    """Stage 0: read the word of the tenant whose turn it is."""
     sizes = Sizes(config)
     valid = register("dispatch_valid", 1)
     tenant = register("dispatch_tenant", sizes.tenant)
     address = register("dispatch_address", INSTRUCTION_ADDRESS_BITS)
     is_outside = register("dispatch_is_outside", 1)
 
-    owner = chosen(wheel.dispatch_core, [entry.owner for entry in entries])
+    owner = turn.owner
     program_counter = chosen(owner, [each.program_counter for each in tenants])
     beat = program_counter[sizes.word :]
     # Compared for each tenant, not for the chosen one: to choose takes as long.
@@ -63,14 +61,14 @@ def read_stage(
     has_word = chosen(owner, [mine != each.next_arrival for mine, each in zip(beats, tenants, strict=True)])
     beyond = chosen(owner, [mine >= window.limit for mine, window in zip(beats, windows, strict=True)])
     takes = (
-        chosen(wheel.dispatch_core, [entry.is_held for entry in entries])
+        turn.is_held
         & chosen(owner, [each.is_running for each in tenants])
         & ~(valid & (tenant == owner))
         & (has_word | beyond)
     )
     valid.next <<= takes
-    tenant.next <<= gated(owner, takes)
-    address.next <<= gated(program_counter, takes)
+    tenant.next <<= owner
+    address.next <<= program_counter
     is_outside.next <<= takes & beyond
 
     read = prefetch_read(config, banks, owner, beat)
@@ -163,7 +161,7 @@ class Dispatch:
 @hardware()
 def dispatcher(
     config: PoolConfig,
-    wheel: Wheel,
+    turn: Turn,
     entries: Sequence[CoreEntry],
     tenants: Sequence[Tenant],
     windows: Sequence[Window],
@@ -174,8 +172,8 @@ def dispatcher(
     outputs: Sequence[Mapping[str, WireVector]],
     inputs: Sequence[Mapping[str, Register]],
 ) -> Dispatch:
-    """Both stages, the credits, and the instruction ports of all cores."""
-    fetched = read_stage(config, wheel, entries, tenants, windows, banks)
+    """Both stages, the credits, and the instruction ports of all cores. `turn`: of the core that position t names."""
+    fetched = read_stage(config, turn, tenants, windows, banks)
     decoded = decoder(fetched.word)
     matches = [
         entry.is_held & (entry.owner == fetched.tenant) & (entry.virtual == decoded.virtual_core) for entry in entries

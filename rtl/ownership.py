@@ -5,6 +5,7 @@ Written by the control port's GRANT and REVOKE and by the context switch, by nob
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyrtl import Register, WireVector
@@ -13,7 +14,8 @@ from isa.configuration import PoolConfig
 from isa.instructions import VIRTUAL_CORE_BITS
 from isa.registers import CoreState
 from rtl.hierarchy import hardware
-from rtl.sizes import Sizes, register
+from rtl.sizes import Sizes, chosen, register
+from rtl.wheel import Wheel
 
 CORE_STATE_BITS = 2
 
@@ -51,3 +53,42 @@ def ownership_table(config: PoolConfig) -> list[CoreEntry]:
             )
         )
     return entries
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The entry of the core that a channel's slot names in this cycle, in registers: to look it up takes long."""
+
+    owner: Register
+    is_held: Register
+
+
+def turn_name(channel: int, part: str) -> str:
+    """Name of the register with `part` of a channel's Turn."""
+    return f"turn{channel}_{part}"
+
+
+@hardware(merged=True)
+def turns(config: PoolConfig) -> list[Turn]:
+    """Registers of each channel's turn; `turn_update` drives them."""
+    owner_bits = Sizes(config).tenant
+    return [
+        Turn(register(turn_name(channel, "owner"), owner_bits), register(turn_name(channel, "is_held"), 1))
+        for channel in range(config.channels)
+    ]
+
+
+@dataclass(frozen=True)
+class FollowingEntry:
+    """What the entry of a core shows in the next cycle."""
+
+    owner: WireVector
+    is_held: WireVector
+
+
+@hardware(merged=True)
+def turn_update(wheel: Wheel, shown: Sequence[Turn], following: Sequence[FollowingEntry]) -> None:
+    """Look up, for each channel, the core that its slot names in the next cycle, as its entry is then."""
+    for turn, core in zip(shown, wheel.following_core, strict=True):
+        turn.owner.next <<= chosen(core, [entry.owner for entry in following])
+        turn.is_held.next <<= chosen(core, [entry.is_held for entry in following])

@@ -31,7 +31,7 @@ from rtl.control_port import control_port, tenant_events
 from rtl.core_ports import FAULT_CAUSE_BITS, core_ports
 from rtl.dispatcher import dispatcher
 from rtl.hierarchy import hardware
-from rtl.ownership import CoreEntry, ownership_table
+from rtl.ownership import CoreEntry, ownership_table, turn_update, turns
 from rtl.prefetch import BankResponse, fetch_pointers, fetch_wish, prefetch_banks, prefetch_write
 from rtl.sizes import Sizes, any_of, chosen, first_of, output, register
 from rtl.sync_controller import sync_controller
@@ -113,9 +113,12 @@ def shell(
     sweep = sweep_engine(config, table)
     commands = control_port(config, *control, entries, contexts, table)
 
+    following = []
     for core, entry in enumerate(entries):
         grant, revoke = commands.grants[core], commands.revokes[core]
-        context_switch(config, entry, grant, revoke, commands.tenant, commands.virtual, inputs[core])
+        following.append(context_switch(config, entry, grant, revoke, commands.tenant, commands.virtual, inputs[core]))
+    turn = turns(config)
+    turn_update(time, turn, following)
 
     wishes = [fetch_wish(config, context, window) for context, window in zip(contexts, table, strict=True)]
     requests = [pending_request(ports, inputs[core]["request_taken"]) for core, ports in enumerate(outputs)]
@@ -124,7 +127,7 @@ def shell(
     violations: list[Violation] = []
     due: list[Due] = []
     for channel, response in enumerate(responses):
-        here = slot(config, channel, time, entries, contexts, table, wishes, candidates, host, sweep)
+        here = slot(config, channel, time, turn[channel], contexts, table, wishes, candidates, host, sweep)
         violation, answer = channel_pipeline(config, channel, here.access, response, time.response_core[channel])
         slots.append(here)
         violations.append(violation)
@@ -140,7 +143,7 @@ def shell(
     ]
     arrivals = prefetch_write(config, banks, bank_responses, contexts, sweep.tenant)
     dispatch = dispatcher(
-        config, time, entries, contexts, table, banks,
+        config, turn[0], entries, contexts, table, banks,
         commands.starts, commands.stops, commands.start, outputs, inputs,
     )  # fmt: skip
     barriers = sync_controller(config, entries, contexts, outputs, inputs)

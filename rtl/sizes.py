@@ -162,6 +162,13 @@ def first_of(choices: Sequence[tuple[WireVector, WireVector]], otherwise: WireVe
     return result
 
 
+def is_below(value: WireVector, count: int) -> WireVector:
+    """`value < count`, of a number of things: where that is a power of two, what lies above is 0."""
+    if count & (count - 1):
+        return value < count
+    return value[_log2(count) :] == 0 if len(value) > _log2(count) else Const(1, 1)
+
+
 def low_bits(wire: WireVector, bits: int) -> WireVector:
     """The lowest `bits` bits, zeros added or bits dropped above; the one-bit constant 0 for no bits."""
     if bits == 0:

@@ -20,12 +20,12 @@ class Wheel:
 
     is_last_position: WireVector
     """1 bit: in the next cycle the wheel of channel 0 is at position 0 of revolution 0."""
-    dispatch_core: WireVector
-    """Core whose owner level 1 serves."""
     slot_core: tuple[WireVector, ...]
     """Core named by the channel's slot."""
     slot_is_host: tuple[WireVector, ...]
     """1 bit: the slot belongs to the host instead."""
+    following_core: tuple[WireVector, ...]
+    """Core named by the channel's slot in the next cycle."""
     response_core: tuple[WireVector, ...]
     """Core named by the slot whose response is on the channel's input in this cycle."""
 
@@ -43,8 +43,8 @@ def wheel(config: PoolConfig) -> Wheel:
     slots = [slot_position(config, position, channel) for channel in range(config.channels)]
     return Wheel(
         is_last_position=position == config.period_cycles - 1,
-        dispatch_core=core_at(config, position),
         slot_core=tuple(core_at(config, slot) for slot in slots),
+        following_core=tuple(core_at(config, (slot + 1)[: sizes.wheel]) for slot in slots),
         slot_is_host=tuple(is_host_at(config, slot) for slot in slots),
         response_core=tuple(
             core_at(config, slot_position(config, position, channel, config.channel_latency + RESPONSE_STAGES))

@@ -361,13 +361,13 @@ def _stage_is_as_asked(channel: int, part: str) -> Callable[[Sight], Term]:
                 return s.logic.equal(stage, window[part])
             if part == "offset":
                 return s.logic.equal(stage, s[f"{whose}address"])
-            return s.logic.equal(stage, s.logic.choose(told == int(write), s[f"{whose}{part}"], 0))
+            return s.implies(told == int(write), s.logic.equal(stage, s[f"{whose}{part}"]))
 
         owners = {"tenant": s["was_owner"], "base": s["was_base"], "limit": s["was_limit"]}
-        whole = {"tenant": 0, "base": 0, "limit": s.config.memory_beats}
-        return s.all(
-            s.implies(s.one_of(told, _CORE_KINDS), asked("was_", owners, Kind.WRITE)),
-            s.implies(s.one_of(told, HOST_KINDS), asked("host_was_", whole, Kind.HOST_WRITE)),
-        )
+        whole = {"base": 0, "limit": s.config.memory_beats}
+        of_core = s.implies(s.one_of(told, _CORE_KINDS), asked("was_", owners, Kind.WRITE))
+        if part == "tenant":  # of a host's access nobody asks whose it is
+            return of_core
+        return s.all(of_core, s.implies(s.one_of(told, HOST_KINDS), asked("host_was_", whole, Kind.HOST_WRITE)))
 
     return claim
