@@ -30,7 +30,7 @@ from isa import encoding
 from isa.configuration import NAMED_POOLS
 from isa.instructions import Conv, Load, Save
 from isa.registers import Fault
-from rtl.decoder import decoder
+from rtl.decoder import Decoded, decoder, misfits
 
 _PRODUCT_0, _PRODUCT_2 = "compute/array/product_0_0", "compute/array/product_2_0"
 _ROWS = "compute/ConfigTile_output_rows"
@@ -66,6 +66,11 @@ def _requantiser(part: str, patch: Patch) -> list[str]:
 
 def _adder(part: str, patch: Patch) -> list[str]:
     return float32.lemma(part, float32.requantiser(), mutated(float32.adder(), patch))
+
+
+def _overlooks_a_bit(word: pyrtl.WireVector) -> Decoded:
+    seen = pyrtl.concat("1'b0", word[:-1])
+    return decoder(seen, misfits(seen))
 
 
 def _takes(register: str, other: str) -> Patch:
@@ -114,7 +119,7 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "the decoder overlooks a bit", "instruction-set", "level 1's decoder takes bit 127 of a word for 0",
-        lambda: words.decoder_netlist(words.decoder_block(lambda word: decoder(pyrtl.concat("1'b0", word[:-1])))),
+        lambda: words.decoder_netlist(words.decoder_block(_overlooks_a_bit)),
     ),
     CheckMutant(
         "an illegal word is passed over", "instruction-set", "the fault of an illegal word is another one",

@@ -27,6 +27,7 @@ from isa.instructions import (
 )
 from isa.registers import CONTROL_ADDRESS_BITS, Command, CoreState, Register, TenantState
 from rtl.channels import Kind
+from rtl.ownership import turn_name
 
 _ORDERS, _OTHER_TENANT, _THINKS, _STAYS, _BEYOND, _ARRIVES = 0.05, 0.01, 0.1, 0.9, 0.01, 0.1
 _FAULTS, _FAULTS_IF_RARE, _TOGETHER = 0.001, 0.01, 0.7
@@ -93,7 +94,7 @@ def _requests(config: PoolConfig, state: State, generator: random.Random) -> Inp
 
 
 def _beats(config: PoolConfig, system: TransitionSystem, state: State, generator: random.Random) -> Inputs:
-    """What the memory answers to fetches, or is in stage 1 of a system without memory: see `_word`."""
+    """What the memory answers to fetches, or stage 0 reads in a system without memory: see `_word`."""
 
     def beat(owner: int) -> int:
         virtual = _virtual_cores(config, state, owner)
@@ -101,9 +102,9 @@ def _beats(config: PoolConfig, system: TransitionSystem, state: State, generator
         return sum(each << WORD_BITS * place for place, each in enumerate(words))
 
     beats = {}
+    if "prefetch_word" in system.inputs:
+        beats["prefetch_word"] = _word(generator, _virtual_cores(config, state, state[turn_name(0, "owner")]))
     for channel in range(config.channels):
-        if f"channel{channel}_dispatch_beat" in system.inputs:
-            beats[f"channel{channel}_dispatch_beat"] = beat(state["dispatch_tenant"])
         age = age_of_answer(config)
         if state.get(register_in_flight(channel, age, "kind")) == Kind.FETCH:
             asked = (state["wheel_position"] - age - channel * config.slot_spacing) % config.cores

@@ -13,8 +13,8 @@ from pyrtl import Const, WireVector, concat, select
 
 from formal.mutants import Mutant
 from formal.mutation import Patch, PatchError, nets_between, replace_net, shift_constant, wire
-from isa.instructions import INSTRUCTIONS, WORD_BITS
 from isa.registers import Command, CoreState, TenantState
+from rtl.decoder import stretches
 from rtl.tenants import BARRIER_BITS
 from rtl.windows import Attachment
 
@@ -162,11 +162,10 @@ def _asks_for_no_credit(block: pyrtl.Block) -> None:
 
 def _ignores_reserved_bits(block: pyrtl.Block) -> None:
     """The decoder looks at opcodes only, never at the bits behind the fields, which have to be 0."""
-    ends = sorted({kind.used_bits() for kind in INSTRUCTIONS} - {WORD_BITS})
-    rests = [behind - first for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True)]
+    rests = [stretch.behind - stretch.first for stretch in stretches()]
     nets = [
         net
-        for net in nets_between(block, "channel0_dispatch_beat", "tenant0_fault", "=")
+        for net in nets_between(block, "prefetch_word", "dispatch_misfits", "=")
         if len(net.args[0]) in rests and isinstance(net.args[1], Const) and net.args[1].val == 0
     ]
     if len(nets) != len(rests):

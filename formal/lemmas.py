@@ -13,9 +13,11 @@ from formal.algebra import Term
 from formal.problem import Candidate
 from formal.shell import CORE_KINDS, Sight, age_of_answer, seen
 from isa.configuration import PoolConfig
+from isa.instructions import OPCODE_BITS
 from isa.registers import Command, CoreState, Result
 from rtl.channels import Kind
 from rtl.control_port import OF_CORES, order_name
+from rtl.decoder import stretches
 from rtl.ownership import turn_name
 from rtl.sizes import Sizes
 from rtl.windows import Attachment
@@ -64,7 +66,7 @@ def command_lemmas(config: PoolConfig) -> Iterator[Candidate]:
 
 
 def order_lemmas(config: PoolConfig) -> Iterator[Candidate]:
-    """The registers that say that a command takes effect for a tenant or core say so when it does."""
+    """What registers say ahead: that a command takes effect for a tenant or core, and whose turn it is."""
     for command in Command:
         for index in range(_targets(config, command)):
             yield make(config, "an order is the command decided", "command", _is_order(command, index))
@@ -91,7 +93,7 @@ def _is_order(command: Command, index: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
         decided = s.all(pending(s, "decided", command), s[argument] == index)
         ordered = s[order_name(command, index)] == 1
-        return s.all(s.implies(ordered, decided), s.implies(decided, ordered))
+        return _same(s, ordered, decided)
 
     return claim
 
@@ -103,16 +105,33 @@ def _is_turn(channel: int) -> Callable[[Sight], Term]:
         return s.each(
             s.implies(
                 s.slot_names(core, channel),
-                s.all(
-                    s.owned_by(core, s[owner]),
-                    s.implies(s[is_held] == 1, s.is_held(core)),
-                    s.implies(s.is_held(core), s[is_held] == 1),
-                ),
+                s.all(s.owned_by(core, s[owner]), _same(s, s[is_held] == 1, s.is_held(core))),
             )
             for core in range(s.config.cores)
         )
 
     return claim
+
+
+def word_lemmas(config: PoolConfig) -> Iterator[Candidate]:
+    """What stage 1 of the dispatcher knows of its word."""
+    yield make(config, "what is known of the word is so", "word", knows_misfits)
+
+
+def knows_misfits(s: Sight) -> Term:
+    """Beside the word that has been read lies what is wrong behind its fields."""
+    word, known = s["dispatch_word"], s["dispatch_misfits"]
+    claims = []
+    for index, stretch in enumerate(stretches()):
+        opcode = s.logic.field(word, OPCODE_BITS - 1, 0)
+        is_zero = s.logic.field(word, stretch.behind - 1, stretch.first) == 0
+        wrong = s.all(s.one_of(opcode, stretch.opcodes), s.no(is_zero))
+        claims.append(_same(s, s.logic.field(known, index, index) == 1, wrong))
+    return s.each(claims)
+
+
+def _same(s: Sight, one: Term, other: Term) -> Term:
+    return s.all(s.implies(one, other), s.implies(other, one))
 
 
 def _exclude_each_other(first: str, second: str) -> Callable[[Sight], Term]:

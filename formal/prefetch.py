@@ -25,6 +25,7 @@ from formal.lemmas import pending
 from formal.monitor import Lookup
 from formal.shell import Sight, age_of_answer, register_in_flight
 from isa.configuration import PoolConfig
+from isa.instructions import WORD_BITS
 from isa.registers import Command, Result, TenantState
 from rtl.channels import Kind
 from rtl.sizes import Sizes, joined, named
@@ -150,6 +151,15 @@ def beat_of(s: Sight, word_address: Term) -> Term:
     """The beat of an instruction's address."""
     sizes = Sizes(s.config)
     return s.logic.field(word_address, sizes.pointer + sizes.word - 1, sizes.word)
+
+
+def word_of(s: Sight, beat: Term) -> Term:
+    """The word of a beat at the place that the address in stage 1 names."""
+    place = s.low(s["dispatch_address"], Sizes(s.config).word)
+    word = s.logic.field(beat, WORD_BITS - 1, 0)
+    for index in range(1, s.config.words_per_beat):
+        word = s.logic.choose(place == index, s.logic.field(beat, WORD_BITS * (index + 1) - 1, WORD_BITS * index), word)
+    return word
 
 
 def starts(s: Sight, tenant: int) -> Term:

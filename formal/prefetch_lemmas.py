@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from formal.algebra import Term
 from formal.lemmas import fetch_of
-from formal.prefetch import ahead, beat_of, reads_at_outputs, ring_bits, time_bits
+from formal.prefetch import ahead, beat_of, reads_at_outputs, ring_bits, time_bits, word_of
 from formal.problem import Candidate
 from formal.shell import Sight, age_of_answer, register_in_flight, seen
 from formal.sweep import prefetch_entries
@@ -346,10 +346,10 @@ def _ring_holds(config: PoolConfig, entry: int) -> _Claim:
 
 
 def _expected_at_dispatch(entry: int) -> _Claim:
-    """If stage 1 holds a word of A in entry E, its beat is the one that the memory answered."""
+    """If stage 1 holds a word of A in entry E, it is that of the beat that the memory answered."""
 
     def claim(s: Sight) -> Term:
-        beat, channel = beat_of(s, s["dispatch_address"]), entry % s.config.channels
+        beat = beat_of(s, s["dispatch_address"])
         here = s.all(
             s["watched_entry"] == entry,
             s["dispatch_valid"] == 1,
@@ -357,7 +357,7 @@ def _expected_at_dispatch(entry: int) -> _Claim:
             s.logic.equal(s["dispatch_tenant"], s["watched_tenant"]),
             s.low(beat, ring_bits(s.config)) == entry,
         )
-        same = s.all(s["expected_beat"] == beat, s[f"channel{channel}_dispatch_beat"] == s["expected_data"])
+        same = s.all(s["expected_beat"] == beat, s["dispatch_word"] == word_of(s, s["expected_data"]))
         return s.implies(here, same)
 
     return claim

@@ -205,15 +205,8 @@ class _Automaton:
         return self.lookup("dispatch_valid") & (self.lookup("dispatch_tenant") == self.tenant)
 
     def _word(self) -> WireVector:
-        """The word in stage 1: that at A's program counter, of the beats that have been read."""
-        beats = [self.lookup(f"channel{channel}_dispatch_beat") for channel in range(self.config.channels)]
-        words: list[WireVector] = []
-        for beat in beats:
-            words += [beat[WORD_BITS * place : WORD_BITS * (place + 1)] for place in range(self.config.words_per_beat)]
-        found, places = words[0], self.sizes.word + self.sizes.channel
-        for index, word in enumerate(words[1:], 1):
-            found = select(self.counter[:places] == index, word, found)
-        return found
+        """The word in stage 1."""
+        return self.lookup("dispatch_word")
 
     def _is(self, *kinds: type[Instruction]) -> WireVector:
         """The word is a legal instruction of one of these kinds: its opcode, and 0 in all bits that no field uses."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyrtl import WireVector
+from pyrtl import WireVector, concat_list
 
 from isa.instructions import (
     INSTRUCTIONS,
@@ -46,18 +46,43 @@ class Decoded:
     """28 bits, of CALL."""
 
 
-@hardware()
-def decoder(word: WireVector) -> Decoded:
-    """Decode one 128-bit word. What `opcode` says of a word holds if that is legal."""
-    opcode = word[:OPCODE_BITS]
+@dataclass(frozen=True)
+class Stretch:
+    """Bits of a word, `first` to `behind` - 1: 0 in words with these opcodes, whose fields end before."""
 
-    # Bits behind the fields are 0. Each stretch of them is compared once, for all kinds whose fields end before it.
+    first: int
+    behind: int
+    opcodes: tuple[int, ...]
+
+
+def stretches() -> tuple[Stretch, ...]:
+    """From the end of the fields of some kind to the next such end: so each bit behind fields is in one of them."""
     ends = sorted({kind.used_bits() for kind in INSTRUCTIONS} - {WORD_BITS})
-    misfits = []
-    for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True):
-        shorter = any_of([opcode == kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first])
-        misfits.append(shorter & ~(word[first:behind] == 0))
-    is_legal = any_of([opcode == kind.opcode for kind in INSTRUCTIONS]) & ~any_of(misfits)
+    return tuple(
+        Stretch(first, behind, tuple(kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first))
+        for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True)
+    )
+
+
+MISFIT_BITS = len(stretches())
+
+
+@hardware()
+def misfits(word: WireVector) -> WireVector:
+    """What is wrong behind the fields of a word, `MISFIT_BITS` bits: a stretch that should be 0 is not."""
+    opcode = word[:OPCODE_BITS]
+    return concat_list(
+        [
+            any_of([opcode == each for each in stretch.opcodes]) & ~(word[stretch.first : stretch.behind] == 0)
+            for stretch in stretches()
+        ]
+    )
+
+
+@hardware()
+def decoder(word: WireVector, misfits: WireVector) -> Decoded:
+    """Decode one 128-bit word, whose misfits are known. What `opcode` says of a word holds if that is legal."""
+    opcode = word[:OPCODE_BITS]
 
     def field(kind: type[Instruction], name: str) -> WireVector:
         layout = kind.field_layout(name)
@@ -73,7 +98,7 @@ def decoder(word: WireVector) -> Decoded:
         engine=(of_load, of_compute, of_save),
     )
     return Decoded(
-        is_legal=is_legal,
+        is_legal=any_of([opcode == kind.opcode for kind in INSTRUCTIONS]) & (misfits == 0),
         opcode=of_opcode,
         virtual_core=field(CoreInstruction, "core"),
         barriers=field(End, "barriers"),

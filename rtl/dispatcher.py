@@ -1,6 +1,6 @@
 """Level 1: one instruction a cycle, read and acted upon for the owner of the core that the wheel names.
 
-t       stage 0: owner of core t mod M; the prefetch banks are read at its program counter
+t       stage 0: the prefetch banks are read at the program counter of the owner of core t mod M, the word is looked at
 t + 1   stage 1: the word is decoded; done now, or not consumed and read again in a later slot
 t + 2   on the core's port; program counter, progress and credits show the effect
 """
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pyrtl import Const, MemBlock, Register, WireVector, select
 
 from isa.configuration import PoolConfig
-from isa.instructions import INSTRUCTION_ADDRESS_BITS, WORD_BITS
+from isa.instructions import INSTRUCTION_ADDRESS_BITS
 from isa.registers import Fault
 from rtl.core_ports import FAULT_CAUSE_BITS
 from rtl.decoder import Decoded, decoder
 from rtl.hierarchy import hardware
 from rtl.ownership import CoreEntry, Turn
 from rtl.prefetch import Jump, prefetch_read
-from rtl.sizes import Sizes, any_of, chosen, first_of, gated, low_bits, register
+from rtl.sizes import Sizes, any_of, chosen, first_of, gated, register
 from rtl.tenants import FaultSource, Tenant
 from rtl.windows import Window
 
@@ -29,14 +29,16 @@ ENGINES = ("load", "compute", "save")
 
 @dataclass(frozen=True)
 class Fetched:
-    """Stage registers between stage 0 and stage 1, and the word that they hold."""
+    """Stage registers between stage 0 and stage 1."""
 
     valid: Register
     tenant: Register
     address: Register
     is_outside: Register
-    """There is no word: the program counter's beat lies beyond the window."""
-    word: WireVector
+    """`word` is none: the program counter's beat lies beyond the window."""
+    word: Register
+    misfits: Register
+    """Of the word."""
 
 
 def read_stage(
@@ -55,7 +57,6 @@ def read_stage(
 
     owner = turn.owner
     program_counter = chosen(owner, [each.program_counter for each in tenants])
-    beat = program_counter[sizes.word :]
     # Compared for each tenant, not for the chosen one: to choose takes as long.
     beats = [each.program_counter[sizes.word :] for each in tenants]
     has_word = chosen(owner, [mine != each.next_arrival for mine, each in zip(beats, tenants, strict=True)])
@@ -71,10 +72,8 @@ def read_stage(
     address.next <<= program_counter
     is_outside.next <<= takes & beyond
 
-    read = prefetch_read(config, banks, owner, beat)
-    here = chosen(low_bits(address[sizes.word :], sizes.channel), read)
-    words = [here[WORD_BITS * place : WORD_BITS * (place + 1)] for place in range(config.words_per_beat)]
-    return Fetched(valid, tenant, address, is_outside, chosen(low_bits(address, sizes.word), words))
+    word, unfit = prefetch_read(config, banks, owner, program_counter)
+    return Fetched(valid, tenant, address, is_outside, word, unfit)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def verdict(
 ) -> Verdict:
     """Judge the word. Exactly one of fault, advance, call, returns, finish, or none: then it stays where it is.
 
-    Whether a word is legal takes all of its bits, and is known last: everything else is asked of its opcode.
+    Whether a word is legal takes all of its bits: everything else is asked of its opcode.
     """
     opcode = decoded.opcode
     for_core = any_of(opcode.engine)
@@ -174,7 +173,7 @@ def dispatcher(
 ) -> Dispatch:
     """Both stages, the credits, and the instruction ports of all cores. `turn`: of the core that position t names."""
     fetched = read_stage(config, turn, tenants, windows, banks)
-    decoded = decoder(fetched.word)
+    decoded = decoder(fetched.word, fetched.misfits)
     matches = [
         entry.is_held & (entry.owner == fetched.tenant) & (entry.virtual == decoded.virtual_core) for entry in entries
     ]

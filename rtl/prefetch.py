@@ -16,8 +16,10 @@ import pyrtl
 from pyrtl import MemBlock, Register, WireVector
 
 from isa.configuration import PoolConfig
+from isa.instructions import WORD_BITS
+from rtl.decoder import MISFIT_BITS, misfits
 from rtl.hierarchy import hardware
-from rtl.sizes import Sizes, any_of, chosen, first_of, gated, joined, lies_on, low_bits, register
+from rtl.sizes import Sizes, any_of, chosen, first_of, gated, joined, lies_on, low_bits, named, register
 from rtl.tenants import Tenant
 from rtl.windows import Window
 
@@ -123,14 +125,16 @@ def prefetch_write(
 
 @hardware()
 def prefetch_read(
-    config: PoolConfig, banks: Sequence[MemBlock], tenant: WireVector, beat: WireVector
-) -> tuple[Register, ...]:
-    """Read the tenant's entry for `beat` of every bank; a register per bank shows it one cycle later."""
+    config: PoolConfig, banks: Sequence[MemBlock], tenant: WireVector, address: WireVector
+) -> tuple[Register, Register]:
+    """Read the tenant's word at a word address. One cycle later: the word, and what is wrong with it (`misfits`)."""
     sizes = Sizes(config)
-    address = joined((tenant, sizes.tenant), (beat[sizes.channel :], sizes.entry))
-    registers = []
-    for channel, bank in enumerate(banks):
-        data = register(f"channel{channel}_dispatch_beat", sizes.data)
-        data.next <<= bank[address]
-        registers.append(data)
-    return tuple(registers)
+    beat = address[sizes.word :]
+    entry = joined((tenant, sizes.tenant), (beat[sizes.channel :], sizes.entry))
+    here = chosen(low_bits(beat, sizes.channel), [bank[entry] for bank in banks])
+    words = [here[WORD_BITS * place : WORD_BITS * (place + 1)] for place in range(config.words_per_beat)]
+    read = named("prefetch_word", chosen(low_bits(address, sizes.word), words))
+    word, unfit = register("dispatch_word", WORD_BITS), register("dispatch_misfits", MISFIT_BITS)
+    word.next <<= read
+    unfit.next <<= misfits(read)
+    return word, unfit

@@ -44,7 +44,7 @@ import pyrtl
 
 from formal.algebra import Term
 from formal.eventful_host import eventful_host
-from formal.lemmas import command_lemmas, command_registers, make, window_lemmas
+from formal.lemmas import command_lemmas, command_registers, make, window_lemmas, word_lemmas
 from formal.monitor import monitored
 from formal.problem import Candidate, Claim, Problem
 from formal.shell import Sight, seen
@@ -76,12 +76,12 @@ _CORE_KINDS = (Kind.READ, Kind.WRITE)
 def problem(config: PoolConfig, block: pyrtl.Block, over_approximate: bool = True) -> Problem:
     """The theorem about `block`, which is the shell of `config` or a mutant of it.
 
-    `over_approximate` lets the beats in stage 1 be anything; a run of such a system is none of `block`.
+    `over_approximate` lets the word that stage 0 reads be anything; a run of such a system is none of `block`.
     """
     roots = [ghost(part) for part in ("state", *RECORDED)]
     roots += [f"tenant{tenant}_{part}" for tenant in range(config.tenants) for part in ("state", *RECORDED)]
     roots += ["command_result", "control_answer", *command_registers(config)]
-    cuts = [f"channel{channel}_dispatch_beat" for channel in range(config.channels)]
+    cuts = ["prefetch_word"]
     system = TransitionSystem(
         monitored(block, lambda lookup: watch_tenant(config, lookup)), roots, cuts if over_approximate else ()
     )
@@ -192,6 +192,7 @@ def _read(register: Register) -> Callable[[Sight], Term]:
 def _candidates(config: PoolConfig) -> Iterator[Candidate]:
     yield from command_lemmas(config)
     yield from window_lemmas(config)
+    yield from word_lemmas(config)
     yield make(config, "a sweep ends when all is written", "window", _all_written)
     for tenant in range(config.tenants):
         here = f"tenant{tenant}"

@@ -321,7 +321,7 @@ def _near(config: PoolConfig, candidate: Candidate) -> frozenset[str] | None:
         due = (f"{channel} age {oldest}", f"{channel} sweep {oldest}", "the sweep is over a DIRTY window", answers)
         pointers = ("A's epoch agrees", "A's next_arrival agrees")
         return frozenset((group, when_detached, *due, *pointers, *_WHO_HAS_WHAT))
-    if match := re.fullmatch(r"dispatch (\d+) for tenant(\d+)", group):
-        ring = f"channel{match[1]} prefetch of A, {match[2]}"
-        return frozenset((group, ring, *_WORD, *_WHO_HAS_WHAT))
+    if match := re.fullmatch(r"word of tenant(\d+)", group):
+        rings = (f"channel{channel} prefetch of A, {match[1]}" for channel in range(config.channels))
+        return frozenset((group, *rings, *_WORD, *_WHO_HAS_WHAT))
     return candidate.near

@@ -230,7 +230,7 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
                 group, place = f"channel{channel} prefetch", (channel, tenant, entry)
                 yield prefetch_lemma(config, "what was swept is unmarked", group, channel, _swept_unmarked(*place))
                 yield prefetch_lemma(config, "prefetched beats are unmarked", group, channel, _entry_unmarked(*place))
-        yield make(config, "the beat read is unmarked", "dispatch", _beat_unmarked(channel))
+    yield make(config, "the word read is unmarked", "dispatch", _word_unmarked)
     for core in range(config.cores):
         yield make(config, "an instruction comes from the owner", f"core{core}", _arrives_at_owner(core))
         yield make(config, "an instruction is unmarked", f"core{core}", _is_unmarked(core))
@@ -268,8 +268,8 @@ def _entry_unmarked(channel: int, tenant: int, entry: int) -> Callable[[Sight], 
     return claim
 
 
-def _beat_unmarked(channel: int) -> Callable[[Sight], Term]:
-    return lambda s: s.implies(
+def _word_unmarked(s: Sight) -> Term:
+    return s.implies(
         s.all(s["dispatch_valid"] == 1, s.logic.equal(s["dispatch_tenant"], s["watched_tenant"])),
-        s[f"channel{channel}_dispatch_beat_mark"] == 0,
+        s["dispatch_word_mark"] == 0,
     )

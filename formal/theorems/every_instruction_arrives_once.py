@@ -45,6 +45,7 @@ from formal.lemmas import (
     make,
     unique_virtual_index,
     window_lemmas,
+    word_lemmas,
 )
 from formal.monitor import Lookup, monitored
 from formal.prefetch import (
@@ -55,6 +56,7 @@ from formal.prefetch import (
     starts,
     stops,
     watch_prefetch,
+    word_of,
 )
 from formal.prefetch_lemmas import prefetch_lemmas
 from formal.problem import Candidate, Claim, Problem
@@ -151,24 +153,6 @@ def _wire(name: str) -> WireVector:
 # ---- the word in stage 1, as the instruction set reads it
 
 
-def _beat_in_stage(s: Sight) -> Term:
-    sizes = Sizes(s.config)
-    channel = s.low(beat_of(s, s["dispatch_address"]), sizes.channel)
-    beat = s["channel0_dispatch_beat"]
-    for index in range(1, s.config.channels):
-        beat = s.logic.choose(channel == index, s[f"channel{index}_dispatch_beat"], beat)
-    return beat
-
-
-def _word_of(s: Sight, beat: Term) -> Term:
-    """The word of a beat at the place that the address in stage 1 names."""
-    place = s.low(s["dispatch_address"], Sizes(s.config).word)
-    word = s.logic.field(beat, WORD_BITS - 1, 0)
-    for index in range(1, s.config.words_per_beat):
-        word = s.logic.choose(place == index, s.logic.field(beat, WORD_BITS * (index + 1) - 1, WORD_BITS * index), word)
-    return word
-
-
 def _is(s: Sight, word: Term, kind: type[Instruction]) -> Term:
     """The word is a legal instruction of this kind."""
     opcode = s.low(word, OPCODE_BITS) == kind.opcode
@@ -230,7 +214,7 @@ def _properties(config: PoolConfig) -> Iterator[Claim]:
 
 def _takes_its_word(core: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
-        word = _word_of(s, _beat_in_stage(s))
+        word = s["dispatch_word"]
         counters = []
         for tenant in range(s.config.tenants):
             counter = f"tenant{tenant}_program_counter"
@@ -257,7 +241,7 @@ def _takes_the_answer(core: int) -> Callable[[Sight], Term]:
             s.logic.equal(s["dispatch_tenant"], s["watched_tenant"]),
             s.logic.equal(s.low(beat, (s.config.fetch_beats - 1).bit_length()), s["watched_entry"]),
         )
-        same = s.all(s["expected_beat"] == beat, s.next(f"core{core}_instruction") == _word_of(s, s["expected_data"]))
+        same = s.all(s["expected_beat"] == beat, s.next(f"core{core}_instruction") == word_of(s, s["expected_data"]))
         return s.implies(s.all(_sends(s, core), watched), same)
 
     return claim
@@ -265,7 +249,7 @@ def _takes_the_answer(core: int) -> Callable[[Sight], Term]:
 
 def _has_credit(s: Sight, core: int) -> Term:
     """The word in stage 1 is a legal instruction of an engine of which the core has credit."""
-    word = _word_of(s, _beat_in_stage(s))
+    word = s["dispatch_word"]
     return s.any(
         *(
             s.all(_is(s, word, kind), s.no(s.core(core, f"credits_{_CREDITS[kind.engine()]}") == 0))
@@ -288,14 +272,14 @@ def _reads_the_answer(s: Sight) -> Term:
         s.logic.equal(s["dispatch_tenant"], s["watched_tenant"]),
         s.logic.equal(s.low(beat, (s.config.fetch_beats - 1).bit_length()), s["watched_entry"]),
     )
-    word = _word_of(s, _beat_in_stage(s))
-    return s.implies(watched, s.all(s["expected_beat"] == beat, word == _word_of(s, s["expected_data"])))
+    word = s["dispatch_word"]
+    return s.implies(watched, s.all(s["expected_beat"] == beat, word == word_of(s, s["expected_data"])))
 
 
 def _takes_when_credit(core: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
         acts = s.any(*(_in_stage(s, tenant) for tenant in range(s.config.tenants)))
-        named_here = _names(s, core, _word_of(s, _beat_in_stage(s)))
+        named_here = _names(s, core, s["dispatch_word"])
         return s.implies(s.all(acts, s["dispatch_is_outside"] == 0, _has_credit(s, core), named_here), _sends(s, core))
 
     return claim
@@ -308,7 +292,7 @@ def _not_both(first: int, second: int) -> Callable[[Sight], Term]:
 def _moves_when_taken(tenant: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
         counter = f"tenant{tenant}_program_counter"
-        word = _word_of(s, _beat_in_stage(s))
+        word = s["dispatch_word"]
         acts = _in_stage(s, tenant)
         taken = s.any(*(_sends(s, core) for core in range(s.config.cores)))
         jumps = s.any(_is(s, word, Call), _is(s, word, Return))
@@ -334,7 +318,7 @@ def _counts_credit(core: int, place: int, engine: Engine) -> Callable[[Sight], T
 def _goes_where_told(tenant: int) -> Callable[[Sight], Term]:
     def claim(s: Sight) -> Term:
         counter, frame, back = (f"tenant{tenant}_{part}" for part in ("program_counter", "in_frame", "return_address"))
-        word = _word_of(s, _beat_in_stage(s))
+        word = s["dispatch_word"]
         acts = s.all(_in_stage(s, tenant), s["dispatch_is_outside"] == 0)
         calls = s.all(acts, _is(s, word, Call), s[frame] == 0)
         returns = s.all(acts, _is(s, word, Return), s[frame] == 1)
@@ -369,6 +353,7 @@ def _arrives(s: Sight) -> Term:
 def _candidates(config: PoolConfig) -> Iterator[Candidate]:
     yield from command_lemmas(config)
     yield from window_lemmas(config)
+    yield from word_lemmas(config)
     yield from core_lemmas(config)
     yield from flight_lemmas(config)
     yield from fetch_stage_lemmas(config)

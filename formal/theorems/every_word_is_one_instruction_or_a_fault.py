@@ -8,7 +8,8 @@ encodes to a word that decodes to it; a value that does not fit is refused.
 one class exactly, END, CALL, RETURN or one of the three engines, which is the one that `isa` says; an illegal word is
 in none. Virtual core, barriers and target are the fields of that name.
 
-*Level 1* (the shell's netlist, one step from any state): what goes to a core is a legal word of an engine, unchanged,
+*Level 1* (the shell's netlist, one step from any state in which what is known of the word that was read is true, as it
+is at reset and behind each step): what goes to a core is a legal word of an engine, unchanged,
 and an illegal word that a RUNNING tenant comes to is its precise fault: ILLEGAL_INSTRUCTION with that word's address,
 the tenant FAULTED, nothing sent. (Unless a command about the tenant takes effect in that cycle, which ends the run.)
 
@@ -28,9 +29,11 @@ import pyrtl
 import z3
 
 from formal.algebra import Term, Z3Algebra
-from formal.lemmas import command_registers
+from formal.lemmas import command_registers, knows_misfits
+from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
 from formal.pipeline import counterexample, extended, holds, netlist
-from formal.shell import shell_block
+from formal.problem import Frame, View
+from formal.shell import seen, shell_block
 from formal.structure import core_block
 from formal.symbolic_execution import SymbolicInteger, explore_paths, number
 from formal.transition import Evaluation, TransitionSystem
@@ -49,9 +52,8 @@ from isa.instructions import (
     Return,
 )
 from isa.registers import Fault, TenantState
-from rtl.decoder import Decoded, decoder
+from rtl.decoder import Decoded, decoder, misfits
 from rtl.instruction_fields import word_bits
-from rtl.sizes import Sizes
 
 ASSUMPTIONS: tuple[str, ...] = ()
 ENGINES = (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
@@ -70,7 +72,7 @@ def check(config: PoolConfig, part: str) -> list[str]:
     if part == _CODE:
         return code()
     if part == _DECODER:
-        return decoder_netlist(decoder_block(decoder))
+        return decoder_netlist(decoder_block(lambda word: decoder(word, misfits(word))))
     if part == _LEVEL_1:
         return level_1(config, shell_block(config))
     return {_QUEUES: queues, _FIELDS: fields, _TWINS: twins}[part](config, core_block(config))
@@ -223,28 +225,12 @@ def decoder_netlist(block: pyrtl.Block) -> list[str]:
 # ---- level 1
 
 
-def _dispatched_word(config: PoolConfig, cycle: Evaluation) -> Term:
-    """The word in stage 1, from its address and the beats that have been read."""
-    sizes = Sizes(config)
-    address = cycle["dispatch_address"]
-    beats = [cycle[f"channel{channel}_dispatch_beat"] for channel in range(config.channels)]
-    beat: Term = beats[0]
-    for channel, other in enumerate(beats[1:], 1):
-        here = z3.Extract(sizes.word + sizes.channel - 1, sizes.word, address) == channel
-        beat = z3.If(here, other, beat)
-    words = [z3.Extract(WORD_BITS * (p + 1) - 1, WORD_BITS * p, beat) for p in range(config.words_per_beat)]
-    word: Term = words[0]
-    for place, other in enumerate(words[1:], 1):
-        word = z3.If(z3.Extract(sizes.word - 1, 0, address) == place, other, word)
-    return word
-
-
 def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """What contradicts the theorem about a shell's netlist."""
     system, algebra = TransitionSystem(block), Z3Algebra()
     state, inputs = system.state_variables(algebra, ""), system.input_variables(algebra, "")
     cycle = Evaluation(system, algebra, state, inputs)
-    word = _dispatched_word(config, cycle)
+    word = cycle["dispatch_word"]
     for_cores = [kind for engine in ENGINES for kind in of_engine(engine)]
     illegal = z3.And(
         cycle["dispatch_valid"] == 1,
@@ -252,12 +238,12 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         *(cycle[name] == 0 for name in command_registers(config) if name != "command_verdict"),
         z3.Not(is_any(word, INSTRUCTIONS)),
     )
-    found = []
+    found, known = _misfits_are_known(config, cycle)
     sent = {core: cycle.next(f"core{core}_instruction_valid") == 1 for core in range(config.cores)}
     for core, is_sent in sent.items():
         name = f"core{core}_instruction"
         claim = z3.And(is_any(word, for_cores), cycle.next(name) == word)
-        found += holds(f"what {name} carries", z3.Implies(is_sent, claim))
+        found += holds(f"what {name} carries", z3.Implies(is_sent, claim), known)
     for tenant in range(config.tenants):
         here = f"tenant{tenant}_"
         runs = z3.And(illegal, cycle["dispatch_tenant"] == tenant, cycle[f"{here}progress"] == int(TenantState.RUNNING))
@@ -267,8 +253,27 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
             cycle.next(f"{here}fault_address") == cycle["dispatch_address"],
             *(z3.Not(is_sent) for is_sent in sent.values()),
         )
-        found += holds(f"an illegal word of tenant{tenant}", z3.Implies(runs, faulted))
+        found += holds(f"an illegal word of tenant{tenant}", z3.Implies(runs, faulted), known)
     return found
+
+
+class _After:
+    """Registers after a cycle, for claims about one cycle."""
+
+    def __init__(self, cycle: Evaluation) -> None:
+        self._cycle = cycle
+
+    def __getitem__(self, name: str) -> Term:
+        return self._cycle.next(name)
+
+
+def _misfits_are_known(config: PoolConfig, cycle: Evaluation) -> tuple[list[str], Term]:
+    """What contradicts that stage 1 always knows what is wrong with its word, and what says so of this cycle."""
+    claim = seen(config, knows_misfits)
+    reset = {name: value for name, (_, value) in cycle.system.registers.items()}
+    found = [] if claim(INTEGER_LOGIC, View([reset], {})) else ["what is known of the word at reset is wrong"]
+    found += holds("what is known of the word read", claim(SYMBOLIC_LOGIC, View([_After(cycle)], {})))
+    return found, claim(SYMBOLIC_LOGIC, View([Frame(cycle)], {}))
 
 
 # ---- core
