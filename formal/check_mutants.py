@@ -30,7 +30,7 @@ from isa import encoding
 from isa.configuration import NAMED_POOLS
 from isa.instructions import Conv, Load, Save
 from isa.registers import Fault
-from rtl.decoder import Decoded, decoder, misfits
+from rtl.decoder import Decoded, decoder, traits_of
 
 _PRODUCT_0, _PRODUCT_2 = "compute/array/product_0_0", "compute/array/product_2_0"
 _ROWS = "compute/ConfigTile_output_rows"
@@ -70,7 +70,7 @@ def _adder(part: str, patch: Patch) -> list[str]:
 
 def _overlooks_a_bit(word: pyrtl.WireVector) -> Decoded:
     seen = pyrtl.concat("1'b0", word[:-1])
-    return decoder(seen, misfits(seen))
+    return decoder(seen, traits_of(seen))
 
 
 def _takes(register: str, other: str) -> Patch:

@@ -14,7 +14,7 @@ from pyrtl import Const, WireVector, concat, select
 from formal.mutants import Mutant
 from formal.mutation import Patch, PatchError, nets_between, replace_net, shift_constant, wire
 from isa.registers import Command, CoreState, TenantState
-from rtl.decoder import stretches
+from rtl.decoder import TRAITS
 from rtl.tenants import BARRIER_BITS
 from rtl.windows import Attachment
 
@@ -162,10 +162,10 @@ def _asks_for_no_credit(block: pyrtl.Block) -> None:
 
 def _ignores_reserved_bits(block: pyrtl.Block) -> None:
     """The decoder looks at opcodes only, never at the bits behind the fields, which have to be 0."""
-    rests = [stretch.behind - stretch.first for stretch in stretches()]
+    rests = [behind - first for first, behind in (trait.stretch for trait in TRAITS if trait.stretch)]
     nets = [
         net
-        for net in nets_between(block, "prefetch_word", "dispatch_misfits", "=")
+        for net in nets_between(block, "prefetch_word", "dispatch_traits", "=")
         if len(net.args[0]) in rests and isinstance(net.args[1], Const) and net.args[1].val == 0
     ]
     if len(nets) != len(rests):

@@ -17,7 +17,7 @@ from isa.instructions import OPCODE_BITS
 from isa.registers import Command, CoreState, Result
 from rtl.channels import Kind
 from rtl.control_port import OF_CORES, order_name
-from rtl.decoder import stretches
+from rtl.decoder import TRAITS
 from rtl.ownership import turn_name
 from rtl.sizes import Sizes
 from rtl.windows import Attachment
@@ -26,6 +26,7 @@ CHECKS = tuple(f"check_{result.name.lower()}" for result in Result if result > R
 """Registers with the reasons for which a command is refused, one cycle before its verdict."""
 ATTACHED = (Attachment.STOPPED, Attachment.ACTIVE)
 STAGES = ("checked", "decided")
+TURN_PARTS = ("owner", "is_held", "is_host")
 
 
 def make(config: PoolConfig, schema: str, group: str, claim: Callable[[Sight], Term]) -> Candidate:
@@ -71,7 +72,7 @@ def order_lemmas(config: PoolConfig) -> Iterator[Candidate]:
         for index in range(_targets(config, command)):
             yield make(config, "an order is the command decided", "command", _is_order(command, index))
     for channel in range(config.channels):
-        yield make(config, "a turn is the entry of the core that the wheel names", "command", _is_turn(channel))
+        yield make(config, "a turn is what the wheel says", "command", _is_turn(channel))
 
 
 def command_registers(config: PoolConfig) -> list[str]:
@@ -79,7 +80,7 @@ def command_registers(config: PoolConfig) -> list[str]:
     return [
         "command_verdict",
         *(order_name(each, index) for each in Command for index in range(_targets(config, each))),
-        *(turn_name(channel, part) for channel in range(config.channels) for part in ("owner", "is_held")),
+        *(turn_name(channel, part) for channel in range(config.channels) for part in TURN_PARTS),
     ]
 
 
@@ -99,34 +100,37 @@ def _is_order(command: Command, index: int) -> Callable[[Sight], Term]:
 
 
 def _is_turn(channel: int) -> Callable[[Sight], Term]:
-    owner, is_held = (turn_name(channel, part) for part in ("owner", "is_held"))
+    owner, is_held, is_host = (turn_name(channel, part) for part in TURN_PARTS)
 
     def claim(s: Sight) -> Term:
-        return s.each(
+        entries = [
             s.implies(
                 s.slot_names(core, channel),
                 s.all(s.owned_by(core, s[owner]), _same(s, s[is_held] == 1, s.is_held(core))),
             )
             for core in range(s.config.cores)
-        )
+        ]
+        return s.all(_same(s, s[is_host] == 1, s.is_slot_of_host(channel)), *entries)
 
     return claim
 
 
 def word_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     """What stage 1 of the dispatcher knows of its word."""
-    yield make(config, "what is known of the word is so", "word", knows_misfits)
+    yield make(config, "the traits are those of the word", "word", knows_traits)
 
 
-def knows_misfits(s: Sight) -> Term:
-    """Beside the word that has been read lies what is wrong behind its fields."""
-    word, known = s["dispatch_word"], s["dispatch_misfits"]
+def knows_traits(s: Sight) -> Term:
+    """Beside the word that has been read are its traits."""
+    word, known = s["dispatch_word"], s["dispatch_traits"]
     claims = []
-    for index, stretch in enumerate(stretches()):
-        opcode = s.logic.field(word, OPCODE_BITS - 1, 0)
-        is_zero = s.logic.field(word, stretch.behind - 1, stretch.first) == 0
-        wrong = s.all(s.one_of(opcode, stretch.opcodes), s.no(is_zero))
-        claims.append(_same(s, s.logic.field(known, index, index) == 1, wrong))
+    for index, trait in enumerate(TRAITS):
+        if trait.stretch:
+            first, behind = trait.stretch
+            holds = s.no(s.logic.field(word, behind - 1, first) == 0)
+        else:
+            holds = s.one_of(s.logic.field(word, OPCODE_BITS - 1, 0), trait.opcodes)
+        claims.append(_same(s, s.logic.field(known, index, index) == 1, holds))
     return s.each(claims)
 
 

@@ -190,7 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "word_of_another_tenant", "stage 0 reads the prefetch memory at tenant 0, whoever's turn it is", _OWNER,
-        (_first_argument("core0_owner", "channel0_dispatch_beat", lambda block, old: constant(block, 0, len(old))),),
+        (_first_argument("turn0_owner", "dispatch_word", lambda block, old: constant(block, 0, len(old))),),
     ),
     Mutant(
         "base_of_another_tenant", "an access gets the base of the other tenant's window", _OWNER,
@@ -210,7 +210,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "other_word_of_the_beat", "the multiplexer of words takes the other word of the beat", _ARRIVES,
-        (swap_arms("dispatch_address", "core0_instruction", which=1),),
+        (swap_arms("tenant0_program_counter", "prefetch_word"),),
     ),
     Mutant(
         "epoch_ignored", "an answer to a fetch from before a jump is taken for one of the jump's target", _ARRIVES,

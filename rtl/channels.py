@@ -123,7 +123,7 @@ def slot(
     request = {name: chosen(run, values) for name, values in candidates.items()}
     owner = turn.owner
     # Whose slot it is is known before what the tenants want: each one is asked for itself.
-    served = [~wheel.slot_is_host[channel] & turn.is_held & (owner == index) for index in range(config.tenants)]
+    served = [~turn.is_host & turn.is_held & (owner == index) for index in range(config.tenants)]
     fetching = [mine & wish.on_channel[channel] for mine, wish in zip(served, wishes, strict=True)]
     is_fetch = any_of(fetching)
     is_request = (
@@ -132,8 +132,8 @@ def slot(
         & lies_on(request["request_address"], channel, sizes)
         & ~is_fetch
     )
-    is_host = wheel.slot_is_host[channel] & host.valid & ~host.taken & lies_on(host.address, channel, sizes)
-    is_sweep = wheel.slot_is_host[channel] & ~is_host & sweep.wants[channel]
+    is_host = turn.is_host & host.valid & ~host.taken & lies_on(host.address, channel, sizes)
+    is_sweep = turn.is_host & ~is_host & sweep.wants[channel]
 
     def kind(value: Kind) -> WireVector:
         return Const(value, KIND_BITS)
@@ -146,8 +146,8 @@ def slot(
     ]
 
     def of_host(hosts: WireVector, cores: WireVector) -> WireVector:
-        """The wheel says whether the slot is the host's, which is known long before who gets it."""
-        return select(wheel.slot_is_host[channel], hosts, cores)
+        """Whether the slot is the host's is known long before who gets it."""
+        return select(turn.is_host, hosts, cores)
 
     def of_window(field: str, hosts: WireVector) -> WireVector:
         """Base or limit: of the whole memory, of the window that is swept, of the owner's."""

@@ -47,42 +47,51 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Bits of a word, `first` to `behind` - 1: 0 in words with these opcodes, whose fields end before."""
+class Trait:
+    """A bit that is found in a word before it is decoded: whether its opcode is one of these, or a stretch is not 0."""
 
-    first: int
-    behind: int
-    opcodes: tuple[int, ...]
+    opcodes: tuple[int, ...] = ()
+    stretch: tuple[int, int] | None = None
+    """First bit, and the one behind the last."""
 
 
-def stretches() -> tuple[Stretch, ...]:
-    """From the end of the fields of some kind to the next such end: so each bit behind fields is in one of them."""
+def _stretches() -> list[tuple[Trait, Trait]]:
+    """For each stretch of bits, from the end of the fields of some kind to the next such end, whether the opcode is
+    one whose fields end before it, so that it has to be 0, and whether it is not."""
     ends = sorted({kind.used_bits() for kind in INSTRUCTIONS} - {WORD_BITS})
-    return tuple(
-        Stretch(first, behind, tuple(kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first))
+    return [
+        (
+            Trait(opcodes=tuple(kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first)),
+            Trait(stretch=(first, behind)),
+        )
         for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True)
-    )
+    ]
 
 
-MISFIT_BITS = len(stretches())
+_KNOWN = Trait(opcodes=tuple(kind.opcode for kind in INSTRUCTIONS))
+_ALONE = {kind: Trait(opcodes=(kind.opcode,)) for kind in (End, Call, Return)}
+TRAITS: tuple[Trait, ...] = (_KNOWN, *_ALONE.values(), *(trait for pair in _stretches() for trait in pair))
 
 
 @hardware()
-def misfits(word: WireVector) -> WireVector:
-    """What is wrong behind the fields of a word, `MISFIT_BITS` bits: a stretch that should be 0 is not."""
+def traits_of(word: WireVector) -> WireVector:
+    """The traits of a word, a bit each in the order of `TRAITS`."""
     opcode = word[:OPCODE_BITS]
     return concat_list(
         [
-            any_of([opcode == each for each in stretch.opcodes]) & ~(word[stretch.first : stretch.behind] == 0)
-            for stretch in stretches()
+            ~(word[slice(*trait.stretch)] == 0) if trait.stretch else any_of([opcode == each for each in trait.opcodes])
+            for trait in TRAITS
         ]
     )
 
 
 @hardware()
-def decoder(word: WireVector, misfits: WireVector) -> Decoded:
-    """Decode one 128-bit word, whose misfits are known. What `opcode` says of a word holds if that is legal."""
+def decoder(word: WireVector, traits: WireVector) -> Decoded:
+    """Decode one 128-bit word, whose traits are known. What `opcode` says of a word holds if that is legal."""
     opcode = word[:OPCODE_BITS]
+
+    def has(trait: Trait) -> WireVector:
+        return traits[TRAITS.index(trait)]
 
     def field(kind: type[Instruction], name: str) -> WireVector:
         layout = kind.field_layout(name)
@@ -92,13 +101,13 @@ def decoder(word: WireVector, misfits: WireVector) -> Decoded:
         opcode[OPCODE_BITS - 2 :] == int(engine) for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
     )
     of_opcode = Opcode(
-        is_end=opcode == End.opcode,
-        is_call=opcode == Call.opcode,
-        is_return=opcode == Return.opcode,
+        is_end=has(_ALONE[End]),
+        is_call=has(_ALONE[Call]),
+        is_return=has(_ALONE[Return]),
         engine=(of_load, of_compute, of_save),
     )
     return Decoded(
-        is_legal=any_of([opcode == kind.opcode for kind in INSTRUCTIONS]) & (misfits == 0),
+        is_legal=has(_KNOWN) & ~any_of([has(reserved) & has(not_zero) for reserved, not_zero in _stretches()]),
         opcode=of_opcode,
         virtual_core=field(CoreInstruction, "core"),
         barriers=field(End, "barriers"),

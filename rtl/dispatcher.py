@@ -37,7 +37,7 @@ class Fetched:
     is_outside: Register
     """`word` is none: the program counter's beat lies beyond the window."""
     word: Register
-    misfits: Register
+    traits: Register
     """Of the word."""
 
 
@@ -72,8 +72,8 @@ def read_stage(
     address.next <<= program_counter
     is_outside.next <<= takes & beyond
 
-    word, unfit = prefetch_read(config, banks, owner, program_counter)
-    return Fetched(valid, tenant, address, is_outside, word, unfit)
+    word, traits = prefetch_read(config, banks, owner, program_counter)
+    return Fetched(valid, tenant, address, is_outside, word, traits)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def dispatcher(
 ) -> Dispatch:
     """Both stages, the credits, and the instruction ports of all cores. `turn`: of the core that position t names."""
     fetched = read_stage(config, turn, tenants, windows, banks)
-    decoded = decoder(fetched.word, fetched.misfits)
+    decoded = decoder(fetched.word, fetched.traits)
     matches = [
         entry.is_held & (entry.owner == fetched.tenant) & (entry.virtual == decoded.virtual_core) for entry in entries
     ]

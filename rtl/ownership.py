@@ -15,7 +15,7 @@ from isa.instructions import VIRTUAL_CORE_BITS
 from isa.registers import CoreState
 from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, chosen, register
-from rtl.wheel import Wheel
+from rtl.wheel import Wheel, is_host_at_reset
 
 CORE_STATE_BITS = 2
 
@@ -57,10 +57,14 @@ def ownership_table(config: PoolConfig) -> list[CoreEntry]:
 
 @dataclass(frozen=True)
 class Turn:
-    """The entry of the core that a channel's slot names in this cycle, in registers: to look it up takes long."""
+    """Whose turn it is in a channel's slot of this cycle, in registers: to look it up takes long."""
 
     owner: Register
+    """Of the core that the wheel names."""
     is_held: Register
+    """That core."""
+    is_host: Register
+    """The slot belongs to the host instead."""
 
 
 def turn_name(channel: int, part: str) -> str:
@@ -73,7 +77,11 @@ def turns(config: PoolConfig) -> list[Turn]:
     """Registers of each channel's turn; `turn_update` drives them."""
     owner_bits = Sizes(config).tenant
     return [
-        Turn(register(turn_name(channel, "owner"), owner_bits), register(turn_name(channel, "is_held"), 1))
+        Turn(
+            register(turn_name(channel, "owner"), owner_bits),
+            register(turn_name(channel, "is_held"), 1),
+            register(turn_name(channel, "is_host"), 1, is_host_at_reset(config, channel)),
+        )
         for channel in range(config.channels)
     ]
 
@@ -89,6 +97,7 @@ class FollowingEntry:
 @hardware(merged=True)
 def turn_update(wheel: Wheel, shown: Sequence[Turn], following: Sequence[FollowingEntry]) -> None:
     """Look up, for each channel, the core that its slot names in the next cycle, as its entry is then."""
-    for turn, core in zip(shown, wheel.following_core, strict=True):
+    for turn, core, is_host in zip(shown, wheel.following_core, wheel.following_is_host, strict=True):
         turn.owner.next <<= chosen(core, [entry.owner for entry in following])
         turn.is_held.next <<= chosen(core, [entry.is_held for entry in following])
+        turn.is_host.next <<= is_host

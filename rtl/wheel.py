@@ -22,10 +22,10 @@ class Wheel:
     """1 bit: in the next cycle the wheel of channel 0 is at position 0 of revolution 0."""
     slot_core: tuple[WireVector, ...]
     """Core named by the channel's slot."""
-    slot_is_host: tuple[WireVector, ...]
-    """1 bit: the slot belongs to the host instead."""
     following_core: tuple[WireVector, ...]
     """Core named by the channel's slot in the next cycle."""
+    following_is_host: tuple[WireVector, ...]
+    """1 bit: that slot belongs to the host instead."""
     response_core: tuple[WireVector, ...]
     """Core named by the slot whose response is on the channel's input in this cycle."""
 
@@ -41,11 +41,12 @@ def wheel(config: PoolConfig) -> Wheel:
     position.next <<= (position + 1)[: sizes.wheel]
 
     slots = [slot_position(config, position, channel) for channel in range(config.channels)]
+    following = [(slot + 1)[: sizes.wheel] for slot in slots]
     return Wheel(
         is_last_position=position == config.period_cycles - 1,
         slot_core=tuple(core_at(config, slot) for slot in slots),
-        following_core=tuple(core_at(config, (slot + 1)[: sizes.wheel]) for slot in slots),
-        slot_is_host=tuple(is_host_at(config, slot) for slot in slots),
+        following_core=tuple(core_at(config, slot) for slot in following),
+        following_is_host=tuple(is_host_at(config, slot) for slot in following),
         response_core=tuple(
             core_at(config, slot_position(config, position, channel, config.channel_latency + RESPONSE_STAGES))
             for channel in range(config.channels)
@@ -69,3 +70,9 @@ def core_at(config: PoolConfig, position: WireVector) -> WireVector:
 def is_host_at(config: PoolConfig, position: WireVector) -> WireVector:
     """Whether a position is the host's (1 bit)."""
     return position[Sizes(config).core :] == config.host_revolutions - 1
+
+
+def is_host_at_reset(config: PoolConfig, channel: int) -> int:
+    """Whether the first slot of a channel is the host's: 1 or 0."""
+    position = -channel * config.slot_spacing % config.period_cycles
+    return int(position // config.cores == config.host_revolutions - 1)

@@ -144,7 +144,7 @@ def sweep_update(
     """
     sizes = Sizes(config)
     all_issued = sweep.is_busy & all_of([~wants for wants in sweep.wants])
-    is_done = all_issued & (sweep.timer == config.drain_cycles)
+    is_done = sweep.timer == config.drain_cycles  # it counts once all is issued, which stays so
     sweep.timer.next <<= gated((sweep.timer + 1)[: len(sweep.timer)], all_issued & ~is_done)
     for count, strobe in zip(sweep.counts, issued, strict=True):
         count.next <<= gated((count + strobe)[: len(count)], sweep.is_busy & ~is_done)

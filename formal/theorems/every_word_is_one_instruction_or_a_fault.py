@@ -8,9 +8,9 @@ encodes to a word that decodes to it; a value that does not fit is refused.
 one class exactly, END, CALL, RETURN or one of the three engines, which is the one that `isa` says; an illegal word is
 in none. Virtual core, barriers and target are the fields of that name.
 
-*Level 1* (the shell's netlist, one step from any state in which what is known of the word that was read is true, as it
-is at reset and behind each step): what goes to a core is a legal word of an engine, unchanged,
-and an illegal word that a RUNNING tenant comes to is its precise fault: ILLEGAL_INSTRUCTION with that word's address,
+*Level 1* (the shell's netlist, one step from any state in which the traits beside the word that was read are its own,
+as they are at reset and behind each step): what goes to a core is a legal word of an engine, unchanged, and an illegal
+word that a RUNNING tenant comes to is its precise fault: ILLEGAL_INSTRUCTION with that word's address,
 the tenant FAULTED, nothing sent. (Unless a command about the tenant takes effect in that cycle, which ends the run.)
 
 *Core* (the core's netlist, one step from any state): a legal word enters the queue of its own engine only, whole,
@@ -29,7 +29,7 @@ import pyrtl
 import z3
 
 from formal.algebra import Term, Z3Algebra
-from formal.lemmas import command_registers, knows_misfits
+from formal.lemmas import command_registers, knows_traits
 from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
 from formal.pipeline import counterexample, extended, holds, netlist
 from formal.problem import Frame, View
@@ -52,7 +52,7 @@ from isa.instructions import (
     Return,
 )
 from isa.registers import Fault, TenantState
-from rtl.decoder import Decoded, decoder, misfits
+from rtl.decoder import Decoded, decoder, traits_of
 from rtl.instruction_fields import word_bits
 
 ASSUMPTIONS: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ def check(config: PoolConfig, part: str) -> list[str]:
     if part == _CODE:
         return code()
     if part == _DECODER:
-        return decoder_netlist(decoder_block(lambda word: decoder(word, misfits(word))))
+        return decoder_netlist(decoder_block(lambda word: decoder(word, traits_of(word))))
     if part == _LEVEL_1:
         return level_1(config, shell_block(config))
     return {_QUEUES: queues, _FIELDS: fields, _TWINS: twins}[part](config, core_block(config))
@@ -238,7 +238,7 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
         *(cycle[name] == 0 for name in command_registers(config) if name != "command_verdict"),
         z3.Not(is_any(word, INSTRUCTIONS)),
     )
-    found, known = _misfits_are_known(config, cycle)
+    found, known = _traits_are_known(config, cycle)
     sent = {core: cycle.next(f"core{core}_instruction_valid") == 1 for core in range(config.cores)}
     for core, is_sent in sent.items():
         name = f"core{core}_instruction"
@@ -267,12 +267,12 @@ class _After:
         return self._cycle.next(name)
 
 
-def _misfits_are_known(config: PoolConfig, cycle: Evaluation) -> tuple[list[str], Term]:
-    """What contradicts that stage 1 always knows what is wrong with its word, and what says so of this cycle."""
-    claim = seen(config, knows_misfits)
+def _traits_are_known(config: PoolConfig, cycle: Evaluation) -> tuple[list[str], Term]:
+    """What contradicts that stage 1 always has the traits of its word, and what says so of this cycle."""
+    claim = seen(config, knows_traits)
     reset = {name: value for name, (_, value) in cycle.system.registers.items()}
-    found = [] if claim(INTEGER_LOGIC, View([reset], {})) else ["what is known of the word at reset is wrong"]
-    found += holds("what is known of the word read", claim(SYMBOLIC_LOGIC, View([_After(cycle)], {})))
+    found = [] if claim(INTEGER_LOGIC, View([reset], {})) else ["the traits at reset are wrong"]
+    found += holds("the traits of the word read", claim(SYMBOLIC_LOGIC, View([_After(cycle)], {})))
     return found, claim(SYMBOLIC_LOGIC, View([Frame(cycle)], {}))
 
 
