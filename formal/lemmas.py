@@ -210,6 +210,8 @@ def _window_fits(stage: str) -> Callable[[Sight], Term]:
 
 def window_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     """A tenant that uses a core keeps its window."""
+    yield make(config, "the timer of the sweep counts while there is one", "window", _sweep_is_timed)
+    yield make(config, "a sweep ends when all is written", "window", _all_written)
     for tenant in range(config.tenants):
         yield make(config, "windows are aligned and inside the memory", "window", _has_window(tenant))
         yield make(config, "the sweep is over a DIRTY window", "window", _sweep_is_dirty(tenant))
@@ -219,6 +221,23 @@ def window_lemmas(config: PoolConfig) -> Iterator[Candidate]:
 
 def _has_window(tenant: int) -> Callable[[Sight], Term]:
     return lambda s: fits(s, s.tenant(tenant, "base"), s.tenant(tenant, "limit"))
+
+
+def _sweep_is_timed(s: Sight) -> Term:
+    return s.any(s["sweep_timer"] == 0, s["sweep_is_busy"] == 1)
+
+
+def _all_written(s: Sight) -> Term:
+    """The timer of the sweep runs only when each channel's beats of the window have been written."""
+    sizes = Sizes(s.config)
+    claims = []
+    for tenant in range(s.config.tenants):
+        beats = s.logic.field(s.tenant(tenant, "limit"), sizes.length - 1, sizes.channel)
+        written = s.all(
+            *(s.logic.at_most(beats, s[f"channel{channel}_sweep_count"]) for channel in range(s.config.channels))
+        )
+        claims.append(s.implies(s["sweep_tenant"] == tenant, s.any(s["sweep_timer"] == 0, written)))
+    return s.each(claims)
 
 
 def _sweep_is_dirty(tenant: int) -> Callable[[Sight], Term]:

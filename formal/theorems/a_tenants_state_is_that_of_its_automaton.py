@@ -193,7 +193,6 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
     yield from command_lemmas(config)
     yield from window_lemmas(config)
     yield from word_lemmas(config)
-    yield make(config, "a sweep ends when all is written", "window", _all_written)
     for tenant in range(config.tenants):
         here = f"tenant{tenant}"
         yield make(config, "the state is the automaton's", here, _watched(tenant, _same_state(tenant)))
@@ -206,19 +205,6 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
         yield make(config, "who hears of a request is in use", here, _taken_in_use(core))
         for channel in range(config.channels):
             yield make(config, "the stage holds what was asked", here, _stage_is_as_asked(core, channel))
-
-
-def _all_written(s: Sight) -> Term:
-    """The timer of the sweep runs only when each channel's beats of the window have been written."""
-    sizes = Sizes(s.config)
-    claims = []
-    for tenant in range(s.config.tenants):
-        beats = s.logic.field(s.tenant(tenant, "limit"), sizes.length - 1, sizes.channel)
-        written = s.all(
-            *(s.logic.at_most(beats, s[f"channel{channel}_sweep_count"]) for channel in range(s.config.channels))
-        )
-        claims.append(s.implies(s["sweep_tenant"] == tenant, s.any(s["sweep_timer"] == 0, written)))
-    return s.each(claims)
 
 
 def _at_counter(tenant: int) -> Callable[[Sight], Term]:
