@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyrtl import WireVector, concat_list
+from pyrtl import Const, WireVector, concat_list, rtl_any
 
 from isa.instructions import (
     INSTRUCTIONS,
@@ -56,16 +56,17 @@ class Trait:
 
 
 def _stretches() -> list[tuple[Trait, Trait]]:
-    """For each stretch of bits, from the end of the fields of some kind to the next such end, whether the opcode is
-    one whose fields end before it, so that it has to be 0, and whether it is not."""
+    """For each stretch of bits, from the end of the fields of some kind to the next such end, whether the opcode, if
+    there is such a one, is of a kind whose fields end before it, so that it has to be 0; and whether it is not."""
     ends = sorted({kind.used_bits() for kind in INSTRUCTIONS} - {WORD_BITS})
-    return [
-        (
-            Trait(opcodes=tuple(kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first)),
-            Trait(stretch=(first, behind)),
-        )
-        for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True)
-    ]
+    found = []
+    for first, behind in zip(ends, [*ends[1:], WORD_BITS], strict=True):
+        shorter = {kind.opcode for kind in INSTRUCTIONS if kind.used_bits() <= first}
+        longer = {kind.opcode for kind in INSTRUCTIONS} - shorter
+        # What is said of an opcode that there is not is free, so it is of the side that has more to be compared with.
+        opcodes = shorter if len(shorter) <= len(longer) else set(range(1, 1 << OPCODE_BITS)) - longer
+        found.append((Trait(opcodes=tuple(sorted(opcodes))), Trait(stretch=(first, behind))))
+    return found
 
 
 _KNOWN = Trait(opcodes=tuple(kind.opcode for kind in INSTRUCTIONS))
@@ -73,15 +74,18 @@ _ALONE = {kind: Trait(opcodes=(kind.opcode,)) for kind in (End, Call, Return)}
 TRAITS: tuple[Trait, ...] = (_KNOWN, *_ALONE.values(), *(trait for pair in _stretches() for trait in pair))
 
 
-@hardware()
 def traits_of(word: WireVector) -> WireVector:
     """The traits of a word, a bit each in the order of `TRAITS`."""
     opcode = word[:OPCODE_BITS]
+    every = range(1 << OPCODE_BITS)
+
+    def is_one_of(opcodes: tuple[int, ...]) -> WireVector:
+        if 2 * len(opcodes) > len(every):
+            return ~is_one_of(tuple(each for each in every if each not in opcodes))
+        return rtl_any(*[opcode == each for each in opcodes]) if opcodes else Const(0, 1)
+
     return concat_list(
-        [
-            ~(word[slice(*trait.stretch)] == 0) if trait.stretch else any_of([opcode == each for each in trait.opcodes])
-            for trait in TRAITS
-        ]
+        [~(word[slice(*trait.stretch)] == 0) if trait.stretch else is_one_of(trait.opcodes) for trait in TRAITS]
     )
 
 
