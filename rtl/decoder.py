@@ -28,6 +28,8 @@ class Opcode:
     is_end: WireVector
     is_call: WireVector
     is_return: WireVector
+    is_jump: WireVector
+    """CALL or RETURN."""
     engine: tuple[WireVector, WireVector, WireVector]
     """A core instruction for load, compute, save."""
 
@@ -71,7 +73,8 @@ def _stretches() -> list[tuple[Trait, Trait]]:
 
 _KNOWN = Trait(opcodes=tuple(kind.opcode for kind in INSTRUCTIONS))
 _ALONE = {kind: Trait(opcodes=(kind.opcode,)) for kind in (End, Call, Return)}
-TRAITS: tuple[Trait, ...] = (_KNOWN, *_ALONE.values(), *(trait for pair in _stretches() for trait in pair))
+_JUMPS = Trait(opcodes=(Call.opcode, Return.opcode))
+TRAITS: tuple[Trait, ...] = (_KNOWN, _JUMPS, *_ALONE.values(), *(trait for pair in _stretches() for trait in pair))
 
 
 def traits_of(word: WireVector) -> WireVector:
@@ -108,6 +111,7 @@ def decoder(word: WireVector, traits: WireVector) -> Decoded:
         is_end=has(_ALONE[End]),
         is_call=has(_ALONE[Call]),
         is_return=has(_ALONE[Return]),
+        is_jump=has(_JUMPS),
         engine=(of_load, of_compute, of_save),
     )
     return Decoded(

@@ -132,7 +132,8 @@ def verdict(
         finish=is_word & opcode.is_end & (barriers >= decoded.barriers),
         moves=is_word & (may_advance | may_call | may_return),
         following=following,
-        target=first_of([(opcode.is_return, return_address), (opcode.is_call, decoded.target)], following),
+        # A RETURN moves only within a frame, a CALL only outside of one.
+        target=select(opcode.is_jump, select(in_frame, return_address, decoded.target), following),
     )
 
 
