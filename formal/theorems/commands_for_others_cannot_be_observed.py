@@ -295,11 +295,18 @@ _WHO_HAS_WHAT = (
     "A's cores", "A is attached in both runs", "what takes effect", "the host acts on A alike",
     "a GRANT decided finds its core FREE", "a REVOKE decided finds its core HELD", "a command decided names a tenant",
     "a command decided suits the attachment", "the owner of a core in use is attached", "A is a tenant",
+    "an order is the command decided", "a turn is what the wheel says",
 )  # fmt: skip
 _SLOT = (
     "A's next_request agrees", "A's program_counter agrees", "A's progress agrees", "A's epoch agrees",
     "progress is 0 unless ACTIVE", "next_request is 0 unless ACTIVE", "request_taken of A's cores agrees",
     "a FREE core is at reset", "windows are aligned and inside the memory", "the stage holds the owner and its window",
+)  # fmt: skip
+_LEVEL_1 = (
+    "level 1 serves A in both runs", "A's word agrees", "dispatch_address of A agrees",
+    "dispatch_is_outside of A agrees", "A's program_counter agrees", "A's progress agrees", "A's in_frame agrees",
+    "credits_load of A's cores agrees", "credits_compute of A's cores agrees", "credits_save of A's cores agrees",
+    "arrived of A's cores agrees",
 )  # fmt: skip
 _WORD = (
     "A's program_counter agrees", "A's progress agrees", "progress is 0 unless ACTIVE", "level 1 serves A in both runs",
@@ -321,6 +328,13 @@ def _near(config: PoolConfig, candidate: Candidate) -> frozenset[str] | None:
         due = (f"{channel} age {oldest}", f"{channel} sweep {oldest}", "the sweep is over a DIRTY window", answers)
         pointers = ("A's epoch agrees", "A's next_arrival agrees")
         return frozenset((group, when_detached, *due, *pointers, *_WHO_HAS_WHAT))
+    if re.fullmatch(r"core\d+ (instruction.*|counters)", group):
+        return frozenset((group, *_LEVEL_1, *_WHO_HAS_WHAT, *outputs))
+    if re.fullmatch(r"core\d+ request_taken", group):
+        return frozenset((group, *_WHO_HAS_WHAT, *_SLOT, *outputs))
+    if re.fullmatch(r"core\d+ (response_.*|write_acknowledged)", group):
+        answered = (f"channel{channel} age {oldest}" for channel in range(config.channels))
+        return frozenset((group, *answered, *_WHO_HAS_WHAT))
     if match := re.fullmatch(r"word of tenant(\d+)", group):
         rings = (f"channel{channel} prefetch of A, {match[1]}" for channel in range(config.channels))
         return frozenset((group, *rings, *_WORD, *_WHO_HAS_WHAT))
