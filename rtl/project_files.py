@@ -179,6 +179,7 @@ synth_ecp5 -top {HARNESS} -json ecp5/netlist.json
 END
 yosys -q ecp5/synthesis.ys
 nextpnr-ecp5 --85k --package CABGA756 --speed 8 --json ecp5/netlist.json --top {HARNESS} --seed "${{1:-1}}" \\
-  --freq 150 --timing-allow-fail --lpf-allow-unconstrained --report ecp5/report.json --textcfg ecp5/pool.config
+  --placer static --router router2 --freq 150 --timing-allow-fail --lpf-allow-unconstrained \\
+  --report ecp5/report.json --textcfg ecp5/pool.config
 ecppack --compress ecp5/pool.config ecp5/pool.bit
 """
