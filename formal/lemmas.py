@@ -13,7 +13,7 @@ from formal.algebra import Term
 from formal.problem import Candidate
 from formal.shell import CORE_KINDS, Sight, age_of_answer, seen
 from isa.configuration import PoolConfig
-from isa.instructions import OPCODE_BITS
+from isa.instructions import OPCODE_BITS, CoreInstruction
 from isa.registers import Command, CoreState, Result
 from rtl.channels import Kind
 from rtl.control_port import OF_CORES, order_name
@@ -118,6 +118,8 @@ def _is_turn(channel: int) -> Callable[[Sight], Term]:
 def word_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     """What stage 1 of the dispatcher knows of its word."""
     yield make(config, "the traits are those of the word", "word", knows_traits)
+    for core in range(config.cores):
+        yield make(config, "the cores are those that the word names", "word", _knows_core(core))
 
 
 def knows_traits(s: Sight) -> Term:
@@ -132,6 +134,32 @@ def knows_traits(s: Sight) -> Term:
             holds = s.one_of(s.logic.field(word, OPCODE_BITS - 1, 0), trait.opcodes)
         claims.append(_same(s, s.logic.field(known, index, index) == 1, holds))
     return s.each(claims)
+
+
+def _is_named(s: Sight, core: int) -> Term:
+    return s.logic.field(s["dispatch_cores"], core, core) == 1
+
+
+def _knows_core(core: int) -> Callable[[Sight], Term]:
+    """Beside the word that has been read is whether it names this core, as its tenant holds it."""
+    layout = CoreInstruction.field_layout("core")
+
+    def claim(s: Sight) -> Term:
+        virtual = s.logic.field(s["dispatch_word"], layout.offset + layout.width - 1, layout.offset)
+        names = s.logic.equal(s.core(core, "virtual"), virtual)
+        return _same(s, _is_named(s, core), s.all(s.is_held(core), s.owned_by(core, s["dispatch_tenant"]), names))
+
+    return claim
+
+
+def named_core_lemmas(config: PoolConfig) -> Iterator[Candidate]:
+    """A word names only cores that its tenant holds."""
+    for core in range(config.cores):
+        yield make(config, "a word names cores of its tenant", f"core{core}", _names_own(core))
+
+
+def _names_own(core: int) -> Callable[[Sight], Term]:
+    return lambda s: s.implies(_is_named(s, core), s.all(s.is_held(core), s.owned_by(core, s["dispatch_tenant"])))
 
 
 def _same(s: Sight, one: Term, other: Term) -> Term:
@@ -263,6 +291,7 @@ def unique_virtual_index(first: int, second: int) -> Callable[[Sight], Term]:
 
 def core_lemmas(config: PoolConfig) -> Iterator[Candidate]:
     """Which core is whose, and that what reaches a port reaches a core in use."""
+    yield from named_core_lemmas(config)
     pulses = {"instruction_valid": 1, "request_taken": 1, "sync_global": 1}
     pulses |= dict.fromkeys(("response_valid", "write_acknowledged"), age_of_answer(config) + 1)
     for core in range(config.cores):

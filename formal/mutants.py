@@ -107,11 +107,10 @@ def _owner_at_most(core: int) -> Patch:
     """The dispatcher takes a core for the tenant's if owner <= tenant, rather than owner == tenant."""
 
     def patch(block: pyrtl.Block) -> None:
-        owner = f"core{core}_owner"
-        net = _compare(owner, f"core{core}_instruction_valid", owner, "dispatch_tenant")(block)
+        net = _compare(f"core{core}_owner", "dispatch_cores", "turn0_owner")(block)
         above = pyrtl.WireVector(1, block=block)
-        by_name = {argument.name: argument for argument in net.args}
-        block.add_net(pyrtl.LogicNet(">", None, (by_name[owner], by_name["dispatch_tenant"]), (above,)))
+        owner, tenant = sorted(net.args, key=lambda argument: argument.name == "turn0_owner")
+        block.add_net(pyrtl.LogicNet(">", None, (owner, tenant), (above,)))
         replace_net(block, net, "~", above)
 
     return patch
@@ -206,7 +205,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "virtual_index_ignored", "core 1 takes every instruction of its owner, whatever core it names", _ARRIVES,
-        (ignore(_compare("core1_virtual", "core1_instruction_valid")),),
+        (ignore(_compare("core1_virtual", "dispatch_cores")),),
     ),
     Mutant(
         "other_word_of_the_beat", "the multiplexer of words takes the other word of the beat", _ARRIVES,

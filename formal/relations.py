@@ -210,7 +210,10 @@ def word_agrees(name: str) -> Same:
 def word_of_agrees(tenant: int) -> Same:
     """The word that level 1 has read for A, if A is this tenant, is the same."""
     return same_when(
-        lambda p: p.left.all(p.is_observer(tenant), _dispatches(p, p.left)), "dispatch_word", "dispatch_traits"
+        lambda p: p.left.all(p.is_observer(tenant), _dispatches(p, p.left)),
+        "dispatch_word",
+        "dispatch_traits",
+        "dispatch_cores",
     )
 
 

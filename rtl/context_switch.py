@@ -67,4 +67,4 @@ def context_switch(
     sweeps = is_scrubbing & (entry.timer < config.scrub_cycles)
     ports["scrub"].next <<= sweeps
     ports["scrub_address"].next <<= gated(low_bits(entry.timer, SCRUB_ADDRESS_BITS), sweeps)
-    return FollowingEntry(owner, grant | (entry.is_held & ~revoke))
+    return FollowingEntry(owner, index, grant | (entry.is_held & ~revoke))

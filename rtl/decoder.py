@@ -40,8 +40,6 @@ class Decoded:
 
     is_legal: WireVector
     opcode: Opcode
-    virtual_core: WireVector
-    """6 bits."""
     barriers: WireVector
     """16 bits, of END."""
     target: WireVector
@@ -92,6 +90,12 @@ def traits_of(word: WireVector) -> WireVector:
     )
 
 
+def virtual_core_of(word: WireVector) -> WireVector:
+    """The virtual core that a core instruction names, 6 bits."""
+    layout = CoreInstruction.field_layout("core")
+    return word[layout.offset : layout.offset + layout.width]
+
+
 @hardware()
 def decoder(word: WireVector, traits: WireVector) -> Decoded:
     """Decode one 128-bit word, whose traits are known. What `opcode` says of a word holds if that is legal."""
@@ -117,7 +121,6 @@ def decoder(word: WireVector, traits: WireVector) -> Decoded:
     return Decoded(
         is_legal=has(_KNOWN) & ~any_of([has(reserved) & has(not_zero) for reserved, not_zero in _stretches()]),
         opcode=of_opcode,
-        virtual_core=field(CoreInstruction, "core"),
         barriers=field(End, "barriers"),
         target=field(Call, "address"),
     )

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyrtl import Const, MemBlock, Register, WireVector, select
+from pyrtl import Const, MemBlock, Register, WireVector, concat_list, select
 
 from isa.configuration import PoolConfig
-from isa.instructions import INSTRUCTION_ADDRESS_BITS
+from isa.instructions import INSTRUCTION_ADDRESS_BITS, WORD_BITS
 from isa.registers import Fault
 from rtl.core_ports import FAULT_CAUSE_BITS
-from rtl.decoder import Decoded, decoder
+from rtl.decoder import TRAITS, Decoded, decoder, traits_of, virtual_core_of
 from rtl.hierarchy import hardware
-from rtl.ownership import CoreEntry, Turn
+from rtl.ownership import CoreEntry, FollowingEntry, Turn
 from rtl.prefetch import Jump, prefetch_read
 from rtl.sizes import Sizes, any_of, chosen, first_of, gated, register
 from rtl.tenants import FaultSource, Tenant
@@ -39,6 +39,8 @@ class Fetched:
     word: Register
     traits: Register
     """Of the word."""
+    cores: Register
+    """One bit per core: the tenant holds it, and its virtual index is the one in the word."""
 
 
 def read_stage(
@@ -47,8 +49,9 @@ def read_stage(
     tenants: Sequence[Tenant],
     windows: Sequence[Window],
     banks: Sequence[MemBlock],
+    following: Sequence[FollowingEntry],
 ) -> Fetched:
-    """Stage 0: read the word of the tenant whose turn it is."""
+    """Stage 0: read the word of the tenant whose turn it is, and look at it."""
     sizes = Sizes(config)
     valid = register("dispatch_valid", 1)
     tenant = register("dispatch_tenant", sizes.tenant)
@@ -72,8 +75,16 @@ def read_stage(
     address.next <<= program_counter
     is_outside.next <<= takes & beyond
 
-    word, traits = prefetch_read(config, banks, owner, program_counter)
-    return Fetched(valid, tenant, address, is_outside, word, traits)
+    read = prefetch_read(config, banks, owner, program_counter)
+    word, traits = register("dispatch_word", WORD_BITS), register("dispatch_traits", len(TRAITS))
+    cores = register("dispatch_cores", config.cores)
+    word.next <<= read
+    traits.next <<= traits_of(read)
+    virtual = virtual_core_of(read)
+    cores.next <<= concat_list(
+        [entry.is_held & (entry.owner == owner) & (entry.virtual == virtual) for entry in following]
+    )
+    return Fetched(valid, tenant, address, is_outside, word, traits, cores)
 
 
 @dataclass(frozen=True)
@@ -166,18 +177,20 @@ def dispatcher(
     tenants: Sequence[Tenant],
     windows: Sequence[Window],
     banks: Sequence[MemBlock],
+    following: Sequence[FollowingEntry],
     starts: Sequence[WireVector],
     stops: Sequence[WireVector],
     start_address: WireVector,
     outputs: Sequence[Mapping[str, WireVector]],
     inputs: Sequence[Mapping[str, Register]],
 ) -> Dispatch:
-    """Both stages, the credits, and the instruction ports of all cores. `turn`: of the core that position t names."""
-    fetched = read_stage(config, turn, tenants, windows, banks)
+    """Both stages, the credits, and the instruction ports of all cores. `turn`: of the core that position t names.
+
+    `following`: the ownership table in the next cycle, in which the word is in stage 1.
+    """
+    fetched = read_stage(config, turn, tenants, windows, banks, following)
     decoded = decoder(fetched.word, fetched.traits)
-    matches = [
-        entry.is_held & (entry.owner == fetched.tenant) & (entry.virtual == decoded.virtual_core) for entry in entries
-    ]
+    matches = list(fetched.cores)
     credits = [credit_counters(config, core) for core in range(config.cores)]
     has_credit = any_of(
         [

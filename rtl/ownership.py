@@ -91,6 +91,7 @@ class FollowingEntry:
     """What the entry of a core shows in the next cycle."""
 
     owner: WireVector
+    virtual: WireVector
     is_held: WireVector
 
 

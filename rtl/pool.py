@@ -143,7 +143,7 @@ def shell(
     ]
     arrivals = prefetch_write(config, banks, bank_responses, contexts, sweep.tenant)
     dispatch = dispatcher(
-        config, turn[0], entries, contexts, table, banks,
+        config, turn[0], entries, contexts, table, banks, following,
         commands.starts, commands.stops, commands.start, outputs, inputs,
     )  # fmt: skip
     barriers = sync_controller(config, entries, contexts, outputs, inputs)

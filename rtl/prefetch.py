@@ -17,7 +17,6 @@ from pyrtl import MemBlock, Register, WireVector
 
 from isa.configuration import PoolConfig
 from isa.instructions import WORD_BITS
-from rtl.decoder import TRAITS, traits_of
 from rtl.hierarchy import hardware
 from rtl.sizes import Sizes, any_of, chosen, first_of, gated, joined, lies_on, low_bits, named, register
 from rtl.tenants import Tenant
@@ -124,17 +123,11 @@ def prefetch_write(
 
 
 @hardware()
-def prefetch_read(
-    config: PoolConfig, banks: Sequence[MemBlock], tenant: WireVector, address: WireVector
-) -> tuple[Register, Register]:
-    """Read the tenant's word at a word address. One cycle later: the word and its traits."""
+def prefetch_read(config: PoolConfig, banks: Sequence[MemBlock], tenant: WireVector, address: WireVector) -> WireVector:
+    """The tenant's word at a word address."""
     sizes = Sizes(config)
     beat = address[sizes.word :]
     entry = joined((tenant, sizes.tenant), (beat[sizes.channel :], sizes.entry))
     here = chosen(low_bits(beat, sizes.channel), [bank[entry] for bank in banks])
     words = [here[WORD_BITS * place : WORD_BITS * (place + 1)] for place in range(config.words_per_beat)]
-    read = named("prefetch_word", chosen(low_bits(address, sizes.word), words))
-    word, traits = register("dispatch_word", WORD_BITS), register("dispatch_traits", len(TRAITS))
-    word.next <<= read
-    traits.next <<= traits_of(read)
-    return word, traits
+    return named("prefetch_word", chosen(low_bits(address, sizes.word), words))

@@ -306,7 +306,7 @@ _LEVEL_1 = (
     "level 1 serves A in both runs", "A's word agrees", "dispatch_address of A agrees",
     "dispatch_is_outside of A agrees", "A's program_counter agrees", "A's progress agrees", "A's in_frame agrees",
     "credits_load of A's cores agrees", "credits_compute of A's cores agrees", "credits_save of A's cores agrees",
-    "arrived of A's cores agrees",
+    "arrived of A's cores agrees", "a word names cores of its tenant",
 )  # fmt: skip
 _WORD = (
     "A's program_counter agrees", "A's progress agrees", "progress is 0 unless ACTIVE", "level 1 serves A in both runs",

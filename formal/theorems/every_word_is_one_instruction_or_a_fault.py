@@ -52,7 +52,7 @@ from isa.instructions import (
     Return,
 )
 from isa.registers import Fault, TenantState
-from rtl.decoder import Decoded, decoder, traits_of
+from rtl.decoder import Decoded, decoder, traits_of, virtual_core_of
 from rtl.instruction_fields import word_bits
 
 ASSUMPTIONS: tuple[str, ...] = ()
@@ -188,13 +188,13 @@ def _refused(proved: Code, kind: Kind) -> Iterator[str]:
 
 def decoder_block(build: Callable[[pyrtl.WireVector], Decoded]) -> pyrtl.Block:
     """The decoder alone; `result` is all that it says, `is_legal` in bit 0."""
-    return netlist({"word": WORD_BITS}, lambda inputs: pyrtl.concat_list(_said(build(inputs["word"]))))
+    return netlist({"word": WORD_BITS}, lambda inputs: pyrtl.concat_list(_said(inputs["word"], build(inputs["word"]))))
 
 
-def _said(decoded: Decoded) -> list[pyrtl.WireVector]:
+def _said(word: pyrtl.WireVector, decoded: Decoded) -> list[pyrtl.WireVector]:
     opcode = decoded.opcode
     classes = [decoded.is_legal & each for each in (opcode.is_end, opcode.is_call, opcode.is_return, *opcode.engine)]
-    return [decoded.is_legal, *classes, decoded.virtual_core, decoded.barriers, decoded.target]
+    return [decoded.is_legal, *classes, virtual_core_of(word), decoded.barriers, decoded.target]
 
 
 def decoder_netlist(block: pyrtl.Block) -> list[str]:

@@ -27,7 +27,7 @@ import pyrtl
 from formal.accesses import by_age
 from formal.algebra import Term
 from formal.host_automaton import HOST_INPUTS
-from formal.lemmas import command_lemmas, flight_lemmas, window_lemmas
+from formal.lemmas import command_lemmas, flight_lemmas, named_core_lemmas, window_lemmas
 from formal.monitor import monitored
 from formal.problem import Candidate, Claim, Problem, closed_under_dependence
 from formal.relations import (
@@ -215,7 +215,7 @@ def _cores(p: Pair) -> range:
 def _candidates(config: PoolConfig, system: TransitionSystem, control: Sequence[str]) -> Iterator[Candidate]:
     yield from command_lemmas(config)
     yield from window_lemmas(config)
-    for candidate in by_age([*flight_lemmas(config), *sweep_lemmas(config)]):
+    for candidate in [*named_core_lemmas(config), *by_age([*flight_lemmas(config), *sweep_lemmas(config)])]:
         yield in_both(candidate)
     for channel in range(config.channels):
         yield owned_stage(config, channel)

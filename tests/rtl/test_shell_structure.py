@@ -14,7 +14,7 @@ from isa.configuration import NAMED_POOLS, ConfigurationError, PoolConfig
 from isa.encoding import IllegalInstruction, decode, encode
 from isa.instructions import INSTRUCTIONS, WORD_BITS
 from rtl.core_ports import core_ports
-from rtl.decoder import decoder, traits_of
+from rtl.decoder import decoder, traits_of, virtual_core_of
 from rtl.pool import core_stub, pool
 from rtl.sizes import output
 from tests.rtl.shell_bench import MINI, WIDE
@@ -109,7 +109,8 @@ def decode_in_hardware() -> object:
     pyrtl.reset_working_block()
     word = pyrtl.Input(WORD_BITS, "word")
     decoded = decoder(word, traits_of(word))
-    for name in ("is_legal", "virtual_core", "barriers", "target"):
+    output("virtual_core", virtual_core_of(word))
+    for name in ("is_legal", "barriers", "target"):
         output(name, getattr(decoded, name))
     for name in ("is_end", "is_call", "is_return"):
         output(name, decoded.is_legal & getattr(decoded.opcode, name))
