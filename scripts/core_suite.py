@@ -105,6 +105,14 @@ FAULTS: Mapping[str, Program] = {
 }  # fmt: skip
 """Programs that fault, by what they exceed."""
 
+TAKERS: Mapping[str, CoreInstruction] = {
+    "tokens for compute": Lookup(wait_load=1),
+    "tokens for save": Save(wait_compute=1),
+    "tokens of operands": Load(wait_compute=1),
+    "tokens of saves": Lookup(wait_save=1),
+}
+"""What takes the tokens of such a program."""
+
 FITS: Sequence[Program] = (
     [Load(buffer=Buffer.TABLE, destination=255), Load(destination=POOL.features_vectors - 4, columns=4)],
     [Save(source=POOL.output_vectors - 5, columns=5)],
@@ -280,6 +288,15 @@ def faults_alike(
     return trace
 
 
+def _tokens_behind_an_overflow(tested: CoreBench, program: Program, taker: CoreInstruction) -> None:
+    """A token too many is dropped and stops its giver: as many can be taken as were counted."""
+    gaps = [0] * (len(program) - 1) + [2000] + [0] * _TOKENS  # none is taken before the last one is given
+    trace = tested.run([*program, *[taker] * _TOKENS], np.zeros(1 << 16, np.uint8), gaps=gaps, settle=6000)
+    assert [cause for _, cause, _ in trace.faults] == [Fault.TOKEN_OVERFLOW], trace.faults
+    taken = len(trace.credits[taker.engine()])
+    assert taken == _TOKENS - 1, taken
+
+
 def _second_barrier(tested: CoreBench) -> None:
     """A barrier that completes before the core has waited for the one before is a fault: no shell lets it."""
     tested.scrub()
@@ -322,6 +339,8 @@ def record_core() -> Recording:
         faults_alike(tested, program, np.zeros(1 << 16, np.uint8), addresses[number % len(addresses)])
     for number, program in enumerate(_beyond_buffers().values()):
         faults_alike(tested, program, np.zeros(1 << 16, np.uint8), 1 << number % INSTRUCTION_ADDRESS_BITS, settle=20)
+    for name, taker in TAKERS.items():
+        _tokens_behind_an_overflow(tested, FAULTS[name], taker)
     _second_barrier(tested)
     tested.scrub()
     given, shown = zip(*tested.history, strict=True)
