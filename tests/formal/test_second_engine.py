@@ -135,7 +135,8 @@ def test_it_agrees_on_theorems_about_the_shell(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bug", "failure"),
     [
-        ("owner_at_most", "does not follow: core1 receives only while HELD, from its owner"),
+        ("owner_at_most", "is not kept: a word names cores of its tenant"),
+        ("credit_not_asked_for", "does not follow: core0 takes instructions that it has credit for"),
         ("arbiter", "is not kept"),
     ],
 )
