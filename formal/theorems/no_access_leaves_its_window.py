@@ -123,27 +123,7 @@ def _candidates(config: PoolConfig) -> Iterator[Candidate]:
         for age in (1, 2):
             group = f"channel{channel} age {age}"
             yield make(config, "host and cores have slots of their own", group, _host_slots(channel, age))
-        yield make(config, "a sweep in the stage writes zeros", f"channel{channel} age 1", _stage_is_zero(channel))
         yield make(config, "a sweep writes zeros", f"channel{channel} age 2", _sweep_writes_zeros(channel))
-        yield make(config, "an idle stage holds zeros", f"channel{channel} age 1", _idle_stage(channel))
-
-
-def _stage_is_zero(channel: int) -> Callable[[Sight], Term]:
-    def claim(s: Sight) -> Term:
-        name = f"channel{channel}_stage_"
-        everything = s[f"{name}strobe"] == (1 << s.config.vectors_per_beat) - 1
-        return s.implies(s.in_flight(channel, 1) == int(Kind.SWEEP), s.all(s[f"{name}data"] == 0, everything))
-
-    return claim
-
-
-def _idle_stage(channel: int) -> Callable[[Sight], Term]:
-    def claim(s: Sight) -> Term:
-        parts = ("base", "limit", "offset", "data", "strobe")
-        zeros = s.all(*(s[f"channel{channel}_stage_{part}"] == 0 for part in parts))
-        return s.implies(s.in_flight(channel, 1) == int(Kind.NOTHING), zeros)
-
-    return claim
 
 
 def _core_accesses(s: Sight) -> Term:
