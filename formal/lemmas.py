@@ -7,7 +7,7 @@ They follow the life of a command (checked, decided, in effect), of a core (who 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from formal.algebra import Term
 from formal.problem import Candidate
@@ -18,7 +18,7 @@ from isa.registers import Command, CoreState, Result
 from rtl.channels import Kind
 from rtl.control_port import OF_CORES, order_name
 from rtl.decoder import TRAITS
-from rtl.ownership import turn_name
+from rtl.ownership import Turn, turn_name
 from rtl.sizes import Sizes
 from rtl.windows import Attachment
 
@@ -26,7 +26,7 @@ CHECKS = tuple(f"check_{result.name.lower()}" for result in Result if result > R
 """Registers with the reasons for which a command is refused, one cycle before its verdict."""
 ATTACHED = (Attachment.STOPPED, Attachment.ACTIVE)
 STAGES = ("checked", "decided")
-TURN_PARTS = ("owner", "is_held", "is_host")
+TURN_PARTS = tuple(field.name for field in fields(Turn))
 
 
 def make(config: PoolConfig, schema: str, group: str, claim: Callable[[Sight], Term]) -> Candidate:
@@ -100,7 +100,7 @@ def _is_order(command: Command, index: int) -> Callable[[Sight], Term]:
 
 
 def _is_turn(channel: int) -> Callable[[Sight], Term]:
-    owner, is_held, is_host = (turn_name(channel, part) for part in TURN_PARTS)
+    owner, is_held, is_host = (turn_name(channel, part) for part in ("owner", "is_held", "is_host"))
 
     def claim(s: Sight) -> Term:
         entries = [

@@ -36,7 +36,7 @@ from formal.problem import Frame, View
 from formal.shell import seen, shell_block
 from formal.structure import core_block
 from formal.symbolic_execution import SymbolicInteger, explore_paths, number
-from formal.transition import Evaluation, TransitionSystem
+from formal.transition import Evaluation, NextState, TransitionSystem
 from isa import encoding
 from isa.configuration import PoolConfig
 from isa.fields import FieldLayout
@@ -257,22 +257,13 @@ def level_1(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     return found
 
 
-class _After:
-    """Registers after a cycle, for claims about one cycle."""
-
-    def __init__(self, cycle: Evaluation) -> None:
-        self._cycle = cycle
-
-    def __getitem__(self, name: str) -> Term:
-        return self._cycle.next(name)
-
-
 def _traits_are_known(config: PoolConfig, cycle: Evaluation) -> tuple[list[str], Term]:
     """What contradicts that stage 1 always has the traits of its word, and what says so of this cycle."""
     claim = seen(config, knows_traits)
     reset = {name: value for name, (_, value) in cycle.system.registers.items()}
     found = [] if claim(INTEGER_LOGIC, View([reset], {})) else ["the traits at reset are wrong"]
-    found += holds("the traits of the word read", claim(SYMBOLIC_LOGIC, View([_After(cycle)], {})))
+    after = Evaluation(cycle.system, Z3Algebra(), NextState(cycle), {})
+    found += holds("the traits of the word read", claim(SYMBOLIC_LOGIC, View([Frame(after)], {})))
     return found, claim(SYMBOLIC_LOGIC, View([Frame(cycle)], {}))
 
 

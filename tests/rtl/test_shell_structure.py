@@ -21,7 +21,8 @@ from tests.rtl.shell_bench import MINI, WIDE
 
 CONTROL_PLANE = re.compile(
     r"core\d+_(state|owner|virtual|timer|scrub|scrub_address)|tenant\d+_(attachment|base|limit)"
-    r"|wheel_position|turn\d+_(owner|is_held|is_host)|sweep_.*|channel\d+_sweep_count|host_taken|argument_.*|command(_is_.*|_verdict)?|check_.*"
+    r"|wheel_position|turn\d+_(owner|is_held|is_host)"
+    r"|sweep_.*|channel\d+_sweep_count|host_taken|argument_.*|command(_is_.*|_verdict)?|check_.*"
 )
 
 
