@@ -103,7 +103,7 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "a token outlives the scrub", "L4", "a token counter keeps its count while the core is scrubbed",
-        lambda: left_by_scrub(MUTANT_POOL, _core(drop_operand("clears", "save_to_compute/tokens", "x", 2))),
+        lambda: left_by_scrub(MUTANT_POOL, _core(drop_operand("clears_core", "save_to_compute/tokens", "x", 2))),
     ),
     CheckMutant(
         "an idle core counts", "L4", "the index generators of a core that has no instruction run on after the scrub",

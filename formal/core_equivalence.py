@@ -12,6 +12,7 @@ from formal.bounds import bound_lemmas
 from formal.influence import does_the_same, is_same
 from formal.logic import SYMBOLIC_LOGIC
 from formal.problem import Candidate
+from formal.structure import clearing_registers
 from formal.transition import Evaluation, NextState, State, TransitionSystem
 
 _SECONDS = 5.0
@@ -30,20 +31,22 @@ def is_equivalent_core(original: pyrtl.Block, changed: pyrtl.Block, wire: str) -
 
     - from reset, where a core stays until an instruction comes, they are the same functions for two more cycles, in
       which the last of the registers that clear others falls, or until a scrub begins;
-    - when a scrub begins their states are equal. Behind its first cycle `asleep` is 1, `awake` 0; the second one brings
-      the same to all registers that are outputs, whatever the state; behind the third one all registers are at reset
-      (L4). What is different between shows nowhere. Memories hold zeros behind the scrub (L4), and no output depends on
-      one in the same cycle (L0).
+    - when a scrub begins their states are equal. Behind its first cycle each `asleep` is 1, `awake` 0; the second one
+      brings the same to all registers that are outputs, whatever the state; behind the third one all registers are at
+      reset (L4). What is different between shows nowhere. Memories hold zeros behind the scrub (L4), and no output
+      depends on one in the same cycle (L0).
     """
     bounds = bound_lemmas(original)
     if does_the_same(original, changed, wire, bounds, _SECONDS):
         return True
-    awake = [*bounds, _is("asleep", 0), _is("asleep_behind", 0), _is("awake", 1)]
+    clears = clearing_registers(original)
+    awake = [*bounds, *(_is(name, 1 - value) for name, value in clears.items())]
+    asleep = [_is(name, value) for name, value in clears.items() if "asleep_behind" not in name]
     outputs = {_register_behind(original, output.name) for output in original.wirevector_subset(pyrtl.Output)}
     return (
         bool(does_the_same(original, changed, wire, awake, _SECONDS))
         and _same_from_reset(original, changed)
-        and bool(does_the_same(original, changed, wire, [_is("asleep", 1), _is("awake", 0)], _SECONDS, outputs))
+        and bool(does_the_same(original, changed, wire, asleep, _SECONDS, outputs))
     )
 
 

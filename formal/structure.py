@@ -48,6 +48,12 @@ def core_block(config: PoolConfig, block: pyrtl.Block | None = None) -> pyrtl.Bl
     return block
 
 
+def clearing_registers(block: pyrtl.Block) -> dict[str, int]:
+    """The registers of a core's netlist that clear all others, and their reset values: those that have one."""
+    resets = {str(each.name): each.reset_value for each in block.wirevector_subset(pyrtl.Register)}
+    return {name: int(value) for name, value in sorted(resets.items()) if value is not None}
+
+
 def combinational_paths(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """L0 of a core's netlist: its outputs that are not registers."""
     system = TransitionSystem(block)

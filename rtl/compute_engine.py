@@ -201,12 +201,12 @@ def compute_engine(
         bank=walk.bank,
     )
     with pyrtl.name_scope("accumulators"):
-        word = accumulators(config, scrub_behind, pixel, sums.values, job.accumulator_read)
+        word = accumulators(config, scrub_behind.apart("banks"), pixel, sums.values, job.accumulator_read)
     factors = {**registers[ConfigAddFactors], **registers[ConfigAddOffset]}
     with pyrtl.name_scope("results"):
         result = drain_results(
             config,
-            scrub_behind,
+            scrub_behind.apart("common"),
             job.sequence,
             word,
             sums.features,

@@ -89,7 +89,7 @@ def core(config: PoolConfig, inputs: Mapping[str, WireVector]) -> dict[str, Wire
     with pyrtl.name_scope("compute"):
         compute = compute_engine(
             config,
-            scrub,
+            scrub.apart("engine"),
             scrub_behind,
             heads[Engine.COMPUTE],
             _compute_buffers(buffers, output),
@@ -153,22 +153,33 @@ def _scrub(config: PoolConfig, inputs: Mapping[str, WireVector]) -> tuple[Scrub,
     that no instruction can reach as fast two cycles later.
 
     The registers that say so are the only ones that a reset reaches: in its second cycle they clear all others.
-    `awake` is the inverse of `asleep`: thousands of registers wait for that, all memories for what is made of this.
+    `awake` is the inverse of the first one, for the memories. Each region of the core has its own `asleep` and
+    `asleep_behind`: the same, but made of themselves, so that synthesis does not merge them.
     """
-    asleep, deep = Register(1, "asleep", reset_value=1), Register(1, "asleep_behind", reset_value=1)
     awake = Register(1, "awake", reset_value=0)
-    sleeps, clears, clears_behind = (WireVector(1, name) for name in ("sleeps", "clears", "clears_behind"))
+    sleeps = WireVector(1, "sleeps")
     sleeps <<= inputs["scrub"] | ~(awake | inputs["instruction_valid"])
-    clears <<= asleep
-    clears_behind <<= deep
-    asleep.next <<= sleeps
     awake.next <<= ~sleeps
-    deep.next <<= asleep
+
+    def asleep(region: str) -> WireVector:
+        register = Register(1, f"asleep_{region}", reset_value=1)
+        register.next <<= inputs["scrub"] | (register & ~inputs["instruction_valid"])
+        clears = WireVector(1, f"clears_{region}")
+        clears <<= register
+        return clears
+
+    def asleep_behind(region: str) -> WireVector:
+        register = Register(1, f"asleep_behind_{region}", reset_value=1)
+        register.next <<= asleep(region)
+        clears = WireVector(1, f"clears_behind_{region}")
+        clears <<= register
+        return clears
+
     address, cycles = inputs["scrub_address"], config.scrub_cycles
     return (
         Scrub(sleeps, address, cycles),
-        Scrub(clears, address, cycles, sleeps),
-        Scrub(clears_behind, address, cycles, sleeps),
+        Scrub(asleep("core"), address, cycles, sleeps, asleep),
+        Scrub(asleep_behind("array"), address, cycles, sleeps, asleep_behind),
     )
 
 

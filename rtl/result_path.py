@@ -108,9 +108,10 @@ def result_path(
     requantised_high = select(job.adds_residual, Const(HIGHEST, 8), clipping.high)
     results = []
     for lane in range(config.lanes):
+        clear_requantiser, clear_adder = (scrub.apart(f"{part}_{lane}").active for part in ("requantiser", "adder"))
         requantised = requantiser_lane(
             inputs.accumulators[lane], inputs.mantissas[lane], inputs.shifts[lane],
-            clipping.zero_point, requantised_low, requantised_high, scrub.active, f"requantiser_{lane}",
+            clipping.zero_point, requantised_low, requantised_high, clear_requantiser, f"requantiser_{lane}",
         )  # fmt: skip
         residual = inputs.residuals[lane]
         behind_a, behind_b = (
@@ -119,7 +120,7 @@ def result_path(
         )
         a = select(job.adds_residual, behind_a, inputs.a[lane])
         b = select(job.adds_residual, behind_b, inputs.b[lane])
-        added = adder_lane(a, b, constants, clipping.low, clipping.high, scrub.active, f"adder_{lane}")
+        added = adder_lane(a, b, constants, clipping.low, clipping.high, clear_adder, f"adder_{lane}")
         from_adder = job.is_add | job.adds_residual
         results.append(select(job.is_lookup, inputs.a[lane], select(from_adder, added, requantised)))
 

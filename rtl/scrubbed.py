@@ -6,13 +6,13 @@ every register loads 0; so from the fourth cycle on what is written is 0. A memo
 writes 0 in the first cycles, too; so after a sweep over all addresses nothing is left of the last tenant. `sweeps` is
 the `scrub` port, and every cycle from there to the first instruction: a core sleeps at reset until it gets work,
 whatever counts in it. Only the queues, which take that instruction, have `sweeps` for `active`: from registers of the
-core thousands of others are reached in a cycle, from the shell through a gate they are not. Those registers alone have
-a reset; all others are cleared by them.
+core many others are reached in a cycle, from the shell through a gate they are not. Those registers alone have a reset;
+all others are cleared by them. There are several of each, one for each region of the core: `apart` makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
 
 import pyrtl
@@ -123,12 +123,27 @@ class Memory:
 class Scrub:
     """Makes the registers and memories of one core."""
 
-    def __init__(self, active: WireVector, address: WireVector, cycles: int, sweeps: WireVector | None = None) -> None:
-        """`cycles` is the length of a sweep, which begins at address 0."""
+    def __init__(
+        self,
+        active: WireVector,
+        address: WireVector,
+        cycles: int,
+        sweeps: WireVector | None = None,
+        made_apart: Callable[[str], WireVector] | None = None,
+    ) -> None:
+        """`cycles` is the length of a sweep, which begins at address 0; `made_apart` makes `active` again."""
         self.active = active
         self.address = address
         self.cycles = cycles
         self.sweeps = active if sweeps is None else sweeps
+        self._made_apart = made_apart
+
+    def apart(self, region: str) -> Scrub:
+        """The same, from registers of its own that are placed in that region: else a wire to thousands of registers
+        crosses the chip."""
+        if self._made_apart is None:
+            raise ValueError("this scrub cannot be made again")
+        return Scrub(self._made_apart(region), self.address, self.cycles, self.sweeps, self._made_apart)
 
     def register(self, bits: int, name: str) -> Register:
         """A register for state; connect it with `load`."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import io
 import json
+import operator
 import sys
 from collections.abc import Callable, Mapping
+from functools import reduce
 from pathlib import Path
 
 import pyrtl
@@ -27,9 +29,6 @@ from rtl.export import elaborated
 from rtl.pool import core_stub, pool, real_cores
 from rtl.sizes import output
 from rtl.windows import Attachment
-
-_CLEARS = {"asleep": 0, "asleep_behind": 0, "awake": 1}
-"""The registers of a core that say whether the others are cleared, when they are not."""
 
 KEPT = (
     "wheel and slots: who moves a beat when (without host slots for the sweep)",
@@ -96,15 +95,25 @@ def dedicated_core(config: PoolConfig) -> None:
     inputs = {port: Input(bits, port) for port, bits in core_ports(config).inputs.items()}
     for port, wire in core(config, inputs | _no_scrub(inputs)).items():
         output(f"{port}_o", wire)
-    fix(pyrtl.working_block(), _CLEARS)
+    fix(pyrtl.working_block(), _awake(pyrtl.working_block(), ""))
 
 
 def dedicated_pool(config: PoolConfig) -> None:
     """The whole accelerator in PyRTL's working block, with the ports of `pool`: for simulation."""
     cores = real_cores(config)
     pool(config, lambda index, inputs: cores(index, inputs | _no_scrub(inputs)))
-    clears = {f"core{index}/{name}": value for index in range(config.cores) for name, value in _CLEARS.items()}
-    fix(pyrtl.working_block(), fixed_registers(config) | clears)
+    block = pyrtl.working_block()
+    awake = [_awake(block, f"core{index}/") for index in range(config.cores)]
+    fix(block, reduce(operator.or_, awake, fixed_registers(config)))
+
+
+def _awake(block: Block, core_prefix: str) -> dict[str, int]:
+    """The registers of a core that say whether the others are cleared, which alone have a reset, when they are not."""
+    return {
+        str(each.name): 1 - each.reset_value
+        for each in block.wirevector_subset(Register)
+        if each.reset_value is not None and str(each.name).startswith(core_prefix)
+    }
 
 
 def _no_scrub(inputs: Mapping[str, WireVector]) -> dict[str, WireVector]:

@@ -46,7 +46,7 @@ from rtl.mac_array import PACKED_BITS, PRODUCT_BITS, RowPair, row_pairs
 
 ASSUMPTIONS: tuple[str, ...] = ()
 _ARRAY, _BANKS = "compute/array", "compute/accumulators"
-_CLEARS = ("clears", "clears_behind")
+_CLEARS = ("compute/clears_engine", "clears_behind_array", f"{_BANKS}/clears_behind_banks")
 _DEPTHWISE, _SEES_PLACES, _SWAPS = (f"{_ARRAY}/{name}" for name in ("is_depthwise", "sees_places", "tile_swaps"))
 _SIGN = 1 << 15
 """Sign bit of a product; with it inverted a product is 2**15 larger and unsigned, which is what the trees add."""

@@ -1,7 +1,7 @@
 """L4: from any state a scrub leaves a core at reset, and there it stays until its first instruction.
 
 - In each cycle of `scrub` from its third one on, whatever else the inputs are, every register of the core loads its
-  reset value, pipeline and memory output registers included: 0, but 1 for the two that clear all others.
+  reset value, pipeline and memory output registers included: 0, but 1 for those that clear all others.
 - In each cycle of `scrub` in which every register is at reset, so in all but the first three of a sweep, every memory
   writes 0 at `scrub_address` modulo its depth, whatever else the inputs are. No memory has more words than the sweep
   has addresses, 0 to scrub_cycles - 1. One with fewer words is swept by more than once, so that each word is zeroed

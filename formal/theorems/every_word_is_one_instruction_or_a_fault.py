@@ -16,8 +16,8 @@ the tenant FAULTED, nothing sent. (Unless a command about the tenant takes effec
 *Core* (the core's netlist, one step from any state): a legal word enters the queue of its own engine only, whole,
 with its address; what is on the port while no word is sent reaches nothing. When an instruction leaves its queue, each
 of its fields is in a register of its engine one cycle later; the fields that decide in that very cycle are those in
-`USED_AT_ISSUE`. (Any state in which registers that are made twice, `TWINS`, are equal: they are at reset, and every
-step from such a state keeps them so.)
+`USED_AT_ISSUE`. (Any state in which registers that are made twice, `TWINS`, are equal, and those that say that the
+core is asleep: they are at reset, and every step from such a state keeps them so.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from formal.logic import INTEGER_LOGIC, SYMBOLIC_LOGIC
 from formal.pipeline import counterexample, extended, holds, netlist
 from formal.problem import Frame, View
 from formal.shell import seen, shell_block
-from formal.structure import core_block
+from formal.structure import clearing_registers, core_block
 from formal.symbolic_execution import SymbolicInteger, explore_paths, number
 from formal.transition import Evaluation, NextState, TransitionSystem
 from isa import encoding
@@ -282,7 +282,7 @@ def _core_step(block: pyrtl.Block, **inputs: Term) -> Evaluation:
     """One step of a core that is awake, from any state, with these inputs."""
     system, algebra = TransitionSystem(block), Z3Algebra()
     state = system.state_variables(algebra, "")
-    state |= {"asleep": z3.BitVecVal(0, 1), "awake": z3.BitVecVal(1, 1), **_as_twins(state)}
+    state |= {name: z3.BitVecVal(0, 1) for name in _asleep(block)} | {"awake": z3.BitVecVal(1, 1)} | _as_twins(state)
     given = {**system.input_variables(algebra, ""), "scrub": z3.BitVecVal(0, 1), **inputs}
     return Evaluation(system, algebra, state, given)
 
@@ -291,17 +291,30 @@ def _as_twins(state: Mapping[str, Term]) -> dict[str, Term]:
     return {second: state[first] for first, second in TWINS}
 
 
+def _asleep(block: pyrtl.Block, behind: bool = False) -> list[str]:
+    """The registers that say that a core is asleep, or was a cycle ago: one for each region."""
+    return [name for name, value in clearing_registers(block).items() if value and ("_behind_" in name) == behind]
+
+
 def twins(config: PoolConfig, block: pyrtl.Block) -> list[str]:
-    """What contradicts that registers of a core that are made twice are equal: they are at reset, and stay so."""
+    """What contradicts that registers of a core that are made twice are equal: they are at reset, and stay so. Those
+    that say that it is asleep are the inverse of `awake`."""
     system, algebra = TransitionSystem(block), Z3Algebra()
     state = system.state_variables(algebra, "")
-    cycle = Evaluation(system, algebra, state | _as_twins(state), system.input_variables(algebra, ""))
+    asleep, (first_behind, *behind) = _asleep(block), _asleep(block, behind=True)
+    state |= _as_twins(state) | {name: ~state["awake"] for name in asleep}
+    state |= {name: state[first_behind] for name in behind}
+    cycle = Evaluation(system, algebra, state, system.input_variables(algebra, ""))
     found = []
-    for first, second in TWINS:
+    for first, second in (*TWINS, *((first_behind, name) for name in behind)):
         if system.registers[first] != system.registers[second]:
             found.append(f"{first} and {second} differ at reset")
         found += holds(f"that {first} and {second} are one", cycle.next(first) == cycle.next(second))
-    return found + holds("that one of asleep and awake is 1", cycle.next("asleep") != cycle.next("awake"))
+    for name in asleep:
+        if system.registers[name] == system.registers["awake"]:
+            found.append(f"{name} and awake are the same at reset")
+        found += holds(f"that one of {name} and awake is 1", cycle.next(name) != cycle.next("awake"))
+    return found
 
 
 def queues(config: PoolConfig, block: pyrtl.Block) -> list[str]:

@@ -19,8 +19,8 @@ def core() -> pyrtl.Block:
 @pytest.mark.parametrize(
     ("patch", "equivalent"),
     [
-        (drop_operand("clears", "compute/drain/adds_residual", "x", 2), True),
-        (drop_operand("clears", "credit", "x", 2), False),
+        (drop_operand("compute/clears_engine", "compute/drain/adds_residual", "x", 2), True),
+        (drop_operand("clears_core", "credit", "x", 2), False),
         (tie("compute_to_save/tokens", 0), False),
     ],
     ids=["needs no clearing", "is shown in the cycle in which it is cleared", "counts no tokens"],

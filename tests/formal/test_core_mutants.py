@@ -53,7 +53,7 @@ def test_an_episode_is_from_the_first_instruction_to_behind_the_scrub(recording:
 @pytest.mark.parametrize(
     ("patch", "wire", "verdict", "shown"),
     [
-        (drop_operand("clears", PITCH, "x", 2), PITCH, "KILLED", ""),
+        (drop_operand("clears_core", PITCH, "x", 2), PITCH, "KILLED", ""),
         (tie("credit", 0), "credit", "BLIND", "credit_o in cycle 5"),
         (tie("compute_to_save/tokens", 0), "compute_to_save/tokens", "BLIND", ""),
         (lambda block: None, "credit", "EQUIVALENT", ""),

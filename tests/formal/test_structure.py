@@ -57,7 +57,7 @@ def test_the_check_refutes_its_bug(mutant: CheckMutant) -> None:
 def test_a_register_that_scrub_misses_is_found() -> None:
     block = core_block(TINY)
     register = min(wire.name for wire in block.wirevector_subset(pyrtl.Register) if "walker" in wire.name)
-    missed = mutated(block, drop_operand("clears", register, "x", 2))
+    missed = mutated(block, drop_operand("compute/clears_engine", register, "x", 2))
     assert left_by_scrub(TINY, missed) == [f"register {register} need not become 0"]
 
 
