@@ -13,7 +13,7 @@ here the first in its own order. What memory holds behind a fault is as undefine
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -146,27 +146,28 @@ class Machine:
     """The cores of one tenant and its window.
 
     memory: a WindowMemory, or uint8 [window_bytes] or [batch, window_bytes] (copied). With a batch, all images run
-    through the program at once. cores: how many virtual cores the tenant holds, 0..cores-1. Cores and memory stay as
-    they are from one run to the next, as they do for a tenant that is started again. Raises ValueError for memory
-    that is no whole number of beats.
+    through the program at once. cores: the virtual cores that the tenant holds, or how many: 0..cores-1. Cores and
+    memory stay as they are from one run to the next, as they do for a tenant that is started again. Raises ValueError
+    for memory that is no whole number of beats.
     """
 
     def __init__(
         self,
         config: PoolConfig,
         memory: WindowMemory | NDArray[np.uint8],
-        cores: int = 1,
+        cores: int | Sequence[int] = 1,
         *,
         observer: Observer | None = None,
         capture: Capture | None = None,
     ) -> None:
-        if not 1 <= cores <= config.cores:
+        held = range(cores) if isinstance(cores, int) else cores
+        if not 1 <= len(held) <= config.cores:
             raise ValueError(f"pool {config.name!r} has {config.cores} cores, so a tenant cannot hold {cores}")
         self.config = config
         self.memory = memory if isinstance(memory, WindowMemory) else WindowMemory(config, memory)
         self.observer = observer
         self.capture = capture
-        self._cores = [_Core(config) for _ in range(cores)]
+        self._cores = {core: _Core(config) for core in held}
         self._barriers = 0
         self._stopped = False
 
@@ -232,7 +233,7 @@ class Machine:
                 return
 
     def _dispatch(self, instruction: CoreInstruction, address: int) -> None:
-        if instruction.core >= len(self._cores):
+        if instruction.core not in self._cores:
             detail = f"core {instruction.core} of a tenant with {len(self._cores)}"
             self._fault(Fault.UNMAPPED_CORE, address, detail, instruction.core)
         engine = instruction.engine()
@@ -282,13 +283,13 @@ class Machine:
 
     def _complete_barriers(self) -> None:
         """Give sync_global while every core has arrived."""
-        while all(core.raised and not core.released for core in self._cores):
+        while all(core.raised and not core.released for core in self._cores.values()):
             self._barriers += 1
             if self.capture:
                 self.capture(self._barriers - 1, self.memory)
-            for core in self._cores:
+            for core in self._cores.values():
                 core.released = True
-            for number in range(len(self._cores)):
+            for number in self._cores:
                 self._settle(number)
 
     @staticmethod
@@ -312,15 +313,15 @@ class Machine:
 
     def _deadlock(self, dispatcher: str) -> NoReturn:
         waiting = [dispatcher, *self._waiting()]
-        for number, core in enumerate(self._cores):
-            if not core.raised and any(other.raised and not other.released for other in self._cores):
+        for number, core in self._cores.items():
+            if not core.raised and any(other.raised and not other.released for other in self._cores.values()):
                 waiting.append(f"core {number} has not raised sync_local")
         raise _Stopped(Outcome.DEADLOCK, "deadlock: " + "; ".join(waiting))
 
     def _waiting(self) -> list[str]:
         """For each engine whose queue is not empty: what its first instruction waits for."""
         waiting = []
-        for number, core in enumerate(self._cores):
+        for number, core in self._cores.items():
             for engine, queue in core.queues.items():
                 if queue:
                     instruction, address = queue[0]

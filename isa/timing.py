@@ -9,7 +9,7 @@ numbers those of `isa.pipeline` and of the pool.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -72,8 +72,8 @@ class Timing:
     """Cycles count from the first cycle of RUNNING.
 
     `cycles` is what TENANT_CYCLES shows at the end; `barriers[i]` the cycle in which the count shows i + 1 barriers;
-    `activity` is ordered by core, engine, cycle; `array_cycles[v]` the cycles in which pixels entered the array
-    of core v; `dispatch_wait[v]` those in which its array was idle and waited for nothing but the instruction
+    `activity` is ordered by core, engine, cycle; `array_cycles[i]` the cycles in which pixels entered the array
+    of the i-th core; `dispatch_wait[i]` those in which its array was idle and waited for nothing but the instruction
     itself; `dispatched` (cycle on the core's port, word address, instruction); `executed` what the units of the cores
     did, ordered by core, unit, cycle.
     """
@@ -91,29 +91,31 @@ def simulate(
     config: PoolConfig,
     window: bytes | NDArray[np.uint8],
     start_word: int,
-    physical: Sequence[int],
+    physical: Sequence[int] | Mapping[int, int],
     limit: int = CYCLE_LIMIT,
 ) -> Timing:
-    """Time of the program at `start_word` of a window on the cores `physical` (index: virtual core).
+    """Time of the program at `start_word` of a window on the cores `physical` (index or key: virtual core).
 
     Raises TimingError for a program that does not reach END within `limit` cycles, ValueError for cores that the
     pool does not have, and IllegalInstruction; what faults has no timing here.
     """
-    if len(set(physical)) != len(physical) or not physical or not all(0 <= core < config.cores for core in physical):
-        raise ValueError(f"physical cores {list(physical)}: distinct numbers below {config.cores} are needed")
+    held = physical if isinstance(physical, Mapping) else dict(enumerate(physical))
+    positions = list(held.values())
+    if len(set(positions)) != len(positions) or not positions or not all(0 <= at < config.cores for at in positions):
+        raise ValueError(f"physical cores {positions}: distinct numbers below {config.cores} are needed")
     content = bytes(window)
 
     def instruction(word: int) -> Instruction:
         return _decode(int.from_bytes(content[word * WORD_BYTES : (word + 1) * WORD_BYTES], "little"))
 
-    tenant = TenantTiming(config, instruction, len(content) // config.beat_bytes, start_word, physical)
+    tenant = TenantTiming(config, instruction, len(content) // config.beat_bytes, start_word, held)
     if not tenant.clock.run(limit):
         raise TimingError(f"the program at word {start_word} does not reach END (cycle {tenant.clock.now})")
     cycles = tenant.done_at
     assert cycles is not None
     activity = [
         Activity(number, engine, first, end)
-        for number, core in enumerate(tenant.cores)
+        for number, core in tenant.cores.items()
         for engine, busy in (
             (Engine.LOAD, core.load.busy),
             (Engine.COMPUTE, core.compute.busy),
@@ -125,8 +127,8 @@ def simulate(
         cycles,
         tuple(tenant.barrier_cycles),
         tuple(activity),
-        tuple(core.compute.array_busy for core in tenant.cores),
-        tuple(core.compute.dispatch_wait for core in tenant.cores),
+        tuple(core.compute.array_busy for core in tenant.cores.values()),
+        tuple(core.compute.dispatch_wait for core in tenant.cores.values()),
         tuple(tenant.dispatched),
         tuple(_executions(tenant)),
     )
@@ -138,7 +140,7 @@ def _executions(tenant: TenantTiming) -> Iterator[Execution]:
     for _, word, instruction in tenant.dispatched:
         for unit in _units(instruction):
             words[instruction.core, unit].append(word)
-    for number, core in enumerate(tenant.cores):
+    for number, core in tenant.cores.items():
         for unit, executed in (
             (Unit.LOAD, core.load.loaded),
             (Unit.ARRAY, core.compute.walked),

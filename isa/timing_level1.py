@@ -7,7 +7,7 @@ depends on another tenant, because nothing there does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from isa.configuration import PoolConfig
@@ -25,11 +25,11 @@ Decode = Callable[[int], Instruction]
 class TenantTiming:
     """One tenant from the first cycle in which it is RUNNING (cycle 0, wheel position 0) until END retires.
 
-    `physical[v]` is the physical core that is its virtual core v.
+    `physical[v]` is the physical core that is its virtual core v; its virtual cores have any numbers, in this order.
     """
 
     def __init__(
-        self, config: PoolConfig, decode: Decode, limit_beats: int, start_word: int, physical: Sequence[int]
+        self, config: PoolConfig, decode: Decode, limit_beats: int, start_word: int, physical: Mapping[int, int]
     ) -> None:
         self.config = config
         self.clock = Clock()
@@ -41,8 +41,8 @@ class TenantTiming:
         """(cycle on the core's port, word address, instruction) of everything that went to a core."""
         self._decode = decode
         self._limit_beats = limit_beats
-        self._physical = tuple(physical)
-        self._positions = frozenset(physical)
+        self._virtual = tuple(physical)
+        self._positions = frozenset(physical.values())
         self._counter = start_word
         self._behind_call = 0
         self._next_request = self._next_arrival = start_word // config.words_per_beat
@@ -52,19 +52,21 @@ class TenantTiming:
         self._failed_at = 0
         """Cycle of the stage 1 that could not act, while it waits for a credit or for END's barriers."""
         self._dispatch_at = -1
-        self._armed: list[int | None] = [None] * len(self._physical)
-        self._arrived: list[int | None] = [None] * len(self._physical)
-        self._credits = [
-            {engine: deque([0] * config.queue_instructions) for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)}
-            for _ in self._physical
-        ]
-        self._all_slots = Slots(config, self._physical)
-        self._slots = [Slots(config, [core]) for core in self._physical]
+        self._armed: dict[int, int | None] = dict.fromkeys(physical)
+        self._arrived: dict[int, int | None] = dict.fromkeys(physical)
+        self._credits = {
+            core: {
+                engine: deque([0] * config.queue_instructions) for engine in (Engine.LOAD, Engine.COMPUTE, Engine.SAVE)
+            }
+            for core in physical
+        }
+        self._all_slots = Slots(config, tuple(physical.values()))
+        self._slots = {core: Slots(config, [position]) for core, position in physical.items()}
         self._fetch: tuple[int, int] | None = None
         """Cycle and virtual core of the slot in which the next beat of instructions will be requested."""
-        self.cores = [
-            CoreTiming(config, self.clock, slots, self._events(core)) for core, slots in enumerate(self._slots)
-        ]
+        self.cores = {
+            core: CoreTiming(config, self.clock, slots, self._events(core)) for core, slots in self._slots.items()
+        }
         self._look_for_fetch(0)
 
     def _events(self, core: int) -> CoreEvents:
@@ -101,7 +103,8 @@ class TenantTiming:
         """Let the next beat of instructions be requested in the first slot of its channel in or behind `cycle`."""
         ahead = self._next_request - self._counter // self.config.words_per_beat
         if ahead < self.config.fetch_beats and self._next_request < self._limit_beats:
-            fetch = self._all_slots.owner_on(self._next_request % self.config.channels, cycle)
+            slot, place = self._all_slots.owner_on(self._next_request % self.config.channels, cycle)
+            fetch = (slot, self._virtual[place])
             if fetch != self._fetch:
                 self._fetch = fetch
                 self.clock.at(fetch[0], Phase.SLOT, self._fetches)
@@ -215,13 +218,13 @@ class TenantTiming:
         """sync_local is on the core's port in `cycle`."""
         if self._arrived[core] is None:
             self._arrived[core] = cycle + 1
-        arrivals = [arrived for arrived in self._arrived if arrived is not None]
+        arrivals = [arrived for arrived in self._arrived.values() if arrived is not None]
         if len(arrivals) < len(self._arrived):
             return
         complete = max(arrivals)
-        self._arrived = [None] * len(self._arrived)
+        self._arrived = dict.fromkeys(self._arrived)
         self.barrier_cycles.append(complete + 1)
-        for each in self.cores:
+        for each in self.cores.values():
             each.sync_global(complete - 1 + RAISE_TO_RELEASE)
         if self._waits_for_end:
             self._waits_for_end = False

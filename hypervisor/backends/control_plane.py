@@ -56,8 +56,8 @@ class Run(Protocol):
         """Let what the program wrote before barrier `number` show in memory; `len(barriers)` means before its end."""
 
 
-ProgramRunner = Callable[[int, int, int, int, list[int]], Run]
-"""(tenant, base beat, limit beats, start word, physical cores in virtual order) to its run."""
+ProgramRunner = Callable[[int, int, int, int, dict[int, int]], Run]
+"""(tenant, base beat, limit beats, start word, physical cores by virtual index, in that order) to its run."""
 
 
 @dataclass
@@ -256,7 +256,7 @@ class ControlPlane:
                 for core, entry in enumerate(self.cores)
                 if entry.state is CoreState.HELD and entry.owner == number
             )
-            cores = [core for _, core in held]
+            cores = dict(held)
             # Without cores nothing is dispatched: it is RUNNING, and comes to no barrier and to no end.
             context.run = self.runner(number, context.base, context.limit, context.start_word, cores) if cores else None
         if context.state is TenantState.RUNNING and context.run is not None:

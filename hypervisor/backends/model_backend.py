@@ -162,7 +162,7 @@ class ModelPort:
     def _zero_window(self, base: int, beats: int) -> None:
         self._beats[base : base + beats] = 0
 
-    def _run(self, tenant: int, base: int, limit: int, start_word: int, cores: list[int]) -> _ModelRun:
+    def _run(self, tenant: int, base: int, limit: int, start_word: int, cores: dict[int, int]) -> _ModelRun:
         window = self._beats[base : base + limit].reshape(-1)
         memory = _JournalMemory(self.config, window)
         machine = self._machine(tenant, memory, cores)
@@ -177,23 +177,23 @@ class ModelPort:
         self._timings_are_exact &= timing.is_exact
         began = self._control.tenants[tenant].began
         self._cut_revoked()
-        self._began |= dict.fromkeys(cores, began)
+        self._began |= dict.fromkeys(cores.values(), began)
         self._activity += [
             ActivityInterval(item.core, item.engine, item.first + began, item.end + began) for item in timing.activity
         ]
         return _ModelRun(timing, fault, memory, window)
 
-    def _machine(self, tenant: int, memory: _JournalMemory, cores: list[int]) -> Machine:
+    def _machine(self, tenant: int, memory: _JournalMemory, cores: dict[int, int]) -> Machine:
         """The tenant's cores: as the last run left them, or fresh when it holds others now."""
 
         def capture(_number: int, captured: WindowMemory) -> None:
             assert isinstance(captured, _JournalMemory)
             captured.journal.append([])
 
-        grants = [(core, self._control.cores[core].grants) for core in cores]
+        grants = [(core, self._control.cores[core].grants) for core in cores.values()]
         held, machine = self._machines.get(tenant, ([], None))
         if machine is None or held != grants:
-            machine = Machine(self.config, memory, len(cores), capture=capture)
+            machine = Machine(self.config, memory, list(cores), capture=capture)
             self._machines[tenant] = (grants, machine)
         machine.memory = memory
         return machine

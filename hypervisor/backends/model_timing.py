@@ -6,7 +6,7 @@ events is exact, their cycles are estimates, and `is_exact` says so.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hypervisor.pool_port import ActivityInterval, Bytes
@@ -33,8 +33,8 @@ class RunTiming:
     is_exact: bool
 
 
-def time_run(config: PoolConfig, window: Bytes, start_word: int, cores: Sequence[int]) -> RunTiming:
-    """Exact times of a run that comes to its END, on physical `cores` in virtual order."""
+def time_run(config: PoolConfig, window: Bytes, start_word: int, cores: Mapping[int, int]) -> RunTiming:
+    """Exact times of a run that comes to its END, on physical `cores`, each under its virtual index."""
     timing = simulate(config, window, start_word, cores)
     activity = tuple(
         ActivityInterval(cores[item.core], int(item.engine) + ENGINE_ROW, item.first, item.end)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,15 +37,20 @@ INPUT, WEIGHTS, PARAMETERS, OUTPUT = 1024, 1536, 1792, 2048
 OUTPUT_PITCH = 64
 
 
-def window(cores: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Program and seeded data: every core convolves 3 x 3, pools and adds, with a barrier in between."""
+def window(cores: int, seed: int = 0, virtual: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    """Program and seeded data: every core convolves 3 x 3, pools and adds, with a barrier in between.
+
+    The cores have these virtual indices, or 0 and on.
+    """
+    held = range(cores) if virtual is None else virtual
     generator = np.random.default_rng(seed)
     content = generator.integers(0, 256, WINDOW_BYTES, np.uint8)
     parameters = content[PARAMETERS * CONFIG.array :][: 8 * CONFIG.array].reshape(8, CONFIG.array)
     parameters[2:4] = 0
     parameters[6] |= 0x80
     parameters[7] = 23 + 9
-    program = encode_program([*(i for core in range(cores) for i in core_program(core)), End(barriers=2)])
+    parts = [each.changed(core=index) for core, index in enumerate(held) for each in core_program(core)]
+    program = encode_program([*parts, End(barriers=2)])
     content[: len(program)] = np.frombuffer(program, np.uint8)
     return content
 

@@ -7,19 +7,25 @@ import pytest
 
 from hypervisor.hypervisor import Hypervisor, TenantStatus
 from hypervisor.machines import BACKENDS, open_port
-from hypervisor.pool_port import ActivityInterval, Bytes, PoolPort
-from isa.registers import TenantState
+from hypervisor.pool_port import ActivityInterval, Bytes, Idle, PoolPort, Read, Write
+from isa.instructions import VIRTUAL_CORE_BITS
+from isa.registers import COMMAND_CYCLES, Command, Register, Result, TenantState
 from tests.backends.small_programs import CONFIG, WINDOW_BYTES, window
 
 pytestmark = pytest.mark.xdist_group("tiny_rtl")
 RTL = ("pyrtl", "verilator")
 
 
-def run(port: PoolPort, cores: list[int], seed: int) -> tuple[Bytes, TenantStatus, list[ActivityInterval]]:
+def run(
+    port: PoolPort, cores: list[int], seed: int, virtual: list[int] | None = None
+) -> tuple[Bytes, TenantStatus, list[ActivityInterval]]:
     hypervisor = Hypervisor(port)
     tenant = hypervisor.attach(WINDOW_BYTES)
-    hypervisor.grant(tenant, cores)
-    hypervisor.write(tenant, 0, window(len(cores), seed))
+    if virtual is None:
+        hypervisor.grant(tenant, cores)
+    else:
+        grant_as(port, tenant.number, cores, virtual)
+    hypervisor.write(tenant, 0, window(len(cores), seed, virtual))
     hypervisor.start([(tenant, 0)])
     began = -(-port.cycle // CONFIG.period_cycles) * CONFIG.period_cycles
     hypervisor.wait([tenant], 20_000)
@@ -27,13 +33,25 @@ def run(port: PoolPort, cores: list[int], seed: int) -> tuple[Bytes, TenantStatu
     return hypervisor.read(tenant, 0, tenant.length_bytes), hypervisor.status(tenant), activity
 
 
-@pytest.fixture(params=[([0], 1), ([1], 2), ([0, 1], 3), ([1, 0], 4)], ids=lambda case: f"cores {case[0]}")
+def grant_as(port: PoolPort, tenant: int, cores: list[int], virtual: list[int]) -> None:
+    """Cores with virtual indices that a hypervisor would not give: the pool takes any."""
+    for core, index in zip(cores, virtual, strict=True):
+        arguments = [Write(Register.ARGUMENT_TENANT, tenant), Write(Register.ARGUMENT_CORE, core)]
+        arguments += [Write(Register.ARGUMENT_VIRTUAL, index), Write(Register.COMMAND, Command.GRANT)]
+        assert port.transfer([*arguments, Idle(COMMAND_CYCLES), Read(Register.COMMAND_RESULT)]) == [Result.ACCEPTED]
+
+
+HIGHEST = (1 << VIRTUAL_CORE_BITS) - 1
+CASES = [([0], 1, None), ([1], 2, None), ([0, 1], 3, None), ([1, 0], 4, None), ([0, 1], 5, [HIGHEST, 2])]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"cores {case[0]}" + (f" as {case[2]}" if case[2] else ""))
 def results(request: pytest.FixtureRequest) -> Iterator[dict[str, tuple[Bytes, TenantStatus, list[ActivityInterval]]]]:
-    cores, seed = request.param
+    cores, seed, virtual = request.param
     found = {}
     for backend in BACKENDS:
         port = open_port(backend, CONFIG)
-        found[backend] = run(port, cores, seed)
+        found[backend] = run(port, cores, seed, virtual)
         port.close()
     yield found
 

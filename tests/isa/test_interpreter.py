@@ -263,6 +263,17 @@ def test_a_tenant_holds_cores_of_the_pool() -> None:
             Machine(TINY, np.zeros(16, np.uint8), cores)
 
 
+def test_virtual_cores_may_have_any_index() -> None:
+    data, expected = lookup_data(np.random.default_rng(2))
+    lines = [f"{line} core=9" if line.strip() and "END" not in line else line for line in LOOKUP.splitlines()]
+    tenant = Machine(TINY, window_of("\n".join(lines), data), [9])
+    assert tenant.run().outcome is Outcome.DONE
+    assert (tenant.memory.read((DATA + 512) * TINY.array, 32) == expected).all()
+    report = Machine(TINY, window_of("LOAD core=9\n END"), [8]).run().fault
+    assert report is not None
+    assert report.cause is Fault.UNMAPPED_CORE
+
+
 # --- faults, deadlocks, limits -------------------------------------------------------------------------------
 
 
