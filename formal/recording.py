@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pyrtl
-from numpy.typing import NDArray
 
-Limbs = NDArray[np.uint64]
-"""Values of one port: a row a cycle, 64 bits a column, least significant column first."""
+from rtl.compiled_netlist import CompiledNetlist, Limbs, compile_block
+
 _LIMB_BYTES = 8
 _AT_ONCE = 16_384
 """Cycles between two looks at what is shown."""
@@ -39,47 +39,32 @@ class Recording:
 
 def first_difference(block: pyrtl.Block, recording: Recording) -> tuple[int, str] | None:
     """The first cycle in which the netlist shows something else than was recorded, and the output; None: in none."""
-    played = _Compiled(block)
-    for begins in range(0, recording.cycles, _AT_ONCE):
-        span = slice(begins, begins + _AT_ONCE)
-        shown = played.run({name: recording.limbs[name][span] for name in recording.inputs})
-        found = []
-        for name, values in shown.items():
-            expected = np.zeros_like(values)
-            known = recording.limbs[name][span]
-            expected[:, : known.shape[1]] = known
-            cycles = np.flatnonzero((values != expected).any(axis=1))
-            found += [(begins + int(cycles[0]), name)] if len(cycles) else []
-        if found:
-            return min(found)
+    with tempfile.TemporaryDirectory(prefix="tenure-") as directory:
+        compile_block(block, Path(directory))
+        netlist = CompiledNetlist(Path(directory))
+    with closing(netlist):
+        for begins in range(0, recording.cycles, _AT_ONCE):
+            found = list(_differences(netlist, recording, slice(begins, begins + _AT_ONCE)))
+            if found:
+                cycle, name = min(found)
+                return begins + cycle, name
     return None
 
 
-class _Compiled:
-    """PyRTL's compiled simulation of a netlist at reset, given blocks of cycles.
-
-    Of several cycles in a call PyRTL 1.0.3 would trace the first one again and again, and one by one they take 20 us.
-    """
-
-    def __init__(self, block: pyrtl.Block) -> None:
-        some_output = next(iter(block.wirevector_subset(pyrtl.Output)))
-        self._simulation: Any = pyrtl.CompiledSimulation(pyrtl.SimulationTrace([some_output], block=block), block=block)
-
-    def run(self, given: Mapping[str, Limbs]) -> dict[str, Limbs]:
-        """What the outputs show while the inputs are these."""
-        simulation = self._simulation
-        cycles = len(next(iter(given.values())))
-        inputs = np.zeros((cycles, simulation._inputs_array_length), np.uint64)
-        for name, where in simulation._inputs_metadata.items():
-            values = given[name][:, : where.length]
-            inputs[:, where.start : where.start + values.shape[1]] = values
-        outputs = np.empty((cycles, simulation._outputs_array_length), np.uint64)
-        simulation._sim_run_all.argtypes = None
-        simulation._sim_run_all(ctypes.c_uint64(cycles), inputs.ctypes, outputs.ctypes)
-        return {
-            name: outputs[:, where.start : where.start + where.length]
-            for name, where in simulation._outputs_metadata.items()
-        }
+def _differences(netlist: CompiledNetlist, recording: Recording, span: slice) -> Iterator[tuple[int, str]]:
+    """Each output that differs from what was recorded, and the first cycle of the span in which it does."""
+    inputs = np.zeros((len(range(recording.cycles)[span]), netlist.input_columns), np.uint64)
+    for name, where in netlist.inputs.items():
+        values = recording.limbs[name][span, : where.count]
+        inputs[:, where.start : where.start + values.shape[1]] = values
+    outputs = netlist.run(inputs)
+    for name, where in netlist.outputs.items():
+        expected = np.zeros((len(outputs), where.count), np.uint64)
+        known = recording.limbs[name][span]
+        expected[:, : known.shape[1]] = known
+        cycles = np.flatnonzero((outputs[:, where.columns] != expected).any(axis=1))
+        if len(cycles):
+            yield int(cycles[0]), name
 
 
 def _limbs(values: Sequence[int]) -> Limbs:

@@ -24,7 +24,6 @@ from compiler.compile import compile_model
 from compiler.golden import Golden
 from compiler.package import Package
 from formal.recording import Recording
-from hypervisor.backends.compiled_netlist import Limbs
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.hypervisor import Hypervisor, Tenant
 from hypervisor.pool_port import PoolPort, Read, Write
@@ -32,6 +31,7 @@ from hypervisor.switch import begin, park, switch
 from isa.configuration import PoolConfig
 from isa.instructions import INSTRUCTION_ADDRESS_BITS, VIRTUAL_CORE_BITS
 from isa.registers import CONTROL_DATA_BITS, Command, Register, Result
+from rtl.compiled_netlist import Limbs
 from rtl.core_ports import core_ports
 from rtl.pool import pool, real_cores
 from rtl.sizes import output

@@ -7,13 +7,14 @@ every response that a block needs was requested before the block began. That is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyrtl
 from numpy.typing import NDArray
 
-from hypervisor.backends.compiled_netlist import CompiledNetlist, Limbs, compile_netlist
+from hypervisor.backends.build_cache import cached_build, content_hash, sources_behind
 from hypervisor.backends.rtl_port import (
     ControlBlock,
     HostAnswer,
@@ -22,8 +23,9 @@ from hypervisor.backends.rtl_port import (
     RtlPort,
 )
 from hypervisor.backends.waveform import WaveformWriter
-from hypervisor.pool_port import Bytes
+from hypervisor.pool_port import Bytes, PortError
 from isa.configuration import PoolConfig
+from rtl.compiled_netlist import CompiledNetlist, Limbs, NetlistCompilerError, compile_block
 
 
 def elaborate_pool(config: PoolConfig) -> None:
@@ -60,7 +62,7 @@ class PyrtlPort(RtlPort):
         description: str = "",
     ) -> None:
         super().__init__(config, progress)
-        self._netlist: CompiledNetlist = compile_netlist(f"{description} {config!r}", lambda: elaborate(config))
+        self._netlist: CompiledNetlist = _compiled(f"{description} {config!r}", lambda: elaborate(config))
         self._waveform = None if vcd is None else WaveformWriter(vcd, self._netlist, vcd_cycles)
         self._beats = np.zeros((config.memory_beats, config.beat_bytes), np.uint8)
         self._limbs = config.beat_bytes // 8
@@ -161,6 +163,25 @@ class PyrtlPort(RtlPort):
         if len(cycles):
             self._changes.append(np.stack([cycles + self._cycle, cores, now[cycles, cores]], axis=1))
         self._last_activity = now[-1]
+
+
+def _compiled(description: str, elaborate: Callable[[], None]) -> CompiledNetlist:
+    """Compile what `elaborate` builds in the working block, or take it from the cache.
+
+    `description` tells designs apart that the same sources of `rtl` and `isa` can build.
+    """
+    sources = sources_behind("rtl.pool", "rtl.core", "rtl.compiled_netlist")
+    key = content_hash([description, version("pyrtl"), *sources])
+
+    def build(directory: Path) -> None:
+        with pyrtl.temp_working_block():
+            elaborate()
+            compile_block(pyrtl.working_block(), directory)
+
+    try:
+        return CompiledNetlist(cached_build("pyrtl", key, build))
+    except NetlistCompilerError as problem:
+        raise PortError(f"backend pyrtl: {problem}; or use --backend model") from None
 
 
 def _blocks(cycles: int, longest: int) -> list[tuple[int, int]]:

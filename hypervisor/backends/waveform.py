@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hypervisor.backends.compiled_netlist import CompiledNetlist, Limbs, PortColumns
+from rtl.compiled_netlist import CompiledNetlist, Limbs, PortColumns
 
 
 class WaveformWriter:

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from hypervisor.backends.compiled_netlist import Limbs
 from hypervisor.backends.pyrtl_backend import PyrtlPort
 from hypervisor.backends.verilator_backend import VerilatorPort
 from hypervisor.hypervisor import Hypervisor
 from hypervisor.pool_port import ControlAccess, PoolPort, Read, Write
 from isa.configuration import PoolConfig
 from isa.registers import Command, Register, TenantState
+from rtl.compiled_netlist import Limbs
 from tests.hypervisor.hostile import Neighbours
 from tests.hypervisor.running import SMALL, Running
 

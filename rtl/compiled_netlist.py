@@ -15,15 +15,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pyrtl
 from numpy.typing import NDArray
-
-from hypervisor.backends.build_cache import cached_build, content_hash, sources_behind
-from hypervisor.pool_port import PortError
 
 Limbs = NDArray[np.uint64]
 """Values of ports: one row a cycle, 64 bits a column, least significant column first."""
@@ -50,6 +46,10 @@ EXPORT
 val_t *lookup(hashmap_t *memory, uint64_t address) { return memory->words + address * memory->limbs; }
 #define lookup(memory, address) ((memory)->words + (address) * (memory)->limbs)
 """
+
+
+class NetlistCompilerError(RuntimeError):
+    """There is no C compiler, or it does not take the netlist; what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -113,28 +113,38 @@ class _ArrayMemorySimulation(pyrtl.CompiledSimulation):  # type: ignore[misc]
 def _compile(source: Path, library: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        raise PortError(
-            "backend pyrtl needs a C compiler (gcc or cc) and found none on PATH: install one (Debian: apt install "
-            "gcc), or use --backend model"
+        raise NetlistCompilerError(
+            "a C compiler (gcc or cc) is needed to simulate a netlist, and none is on PATH: install one (Debian: apt "
+            "install gcc)"
         )
     command = [compiler, "-O1", "-std=c99", "-w", "-shared", "-fPIC", str(source), "-o", str(library)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise PortError(f"backend pyrtl: {compiler} could not compile the netlist: {result.stderr.strip()[-400:]}")
+        raise NetlistCompilerError(f"{compiler} could not compile the netlist: {result.stderr.strip()[-400:]}")
+
+
+def compile_block(block: pyrtl.Block, directory: Path) -> None:
+    """Compile a netlist to files in a directory, for `CompiledNetlist`.
+
+    Raises:
+        NetlistCompilerError: when there is no C compiler, or it fails.
+    """
+    simulation = _ArrayMemorySimulation(block, directory)
+    (directory / _LAYOUT).write_text(json.dumps(simulation.layout()), encoding="utf-8")
 
 
 class CompiledNetlist:
-    """One running instance of a compiled netlist, at reset."""
+    """One running instance, at reset, of a netlist that was compiled to a directory."""
 
-    def __init__(self, entry: Path) -> None:
-        layout = json.loads((entry / _LAYOUT).read_text(encoding="utf-8"))
+    def __init__(self, compiled: Path) -> None:
+        layout = json.loads((compiled / _LAYOUT).read_text(encoding="utf-8"))
         self.inputs = {name: PortColumns(*where) for name, where in layout["inputs"].items()}
         self.outputs = {name: PortColumns(*where) for name, where in layout["outputs"].items()}
         self.input_columns = sum(port.count for port in self.inputs.values())
         self.output_columns = sum(port.count for port in self.outputs.values())
         # The state is static in the library, so each instance loads a copy of its own.
         with tempfile.TemporaryDirectory(prefix="tenure-") as directory:
-            copy = shutil.copy(entry / _LIBRARY, directory)
+            copy = shutil.copy(compiled / _LIBRARY, directory)
             self._library: ctypes.CDLL | None = ctypes.CDLL(copy)
         self._library.initialize_mems()
         self._run = self._library.sim_run_all
@@ -156,21 +166,3 @@ class CompiledNetlist:
         outputs = np.empty((cycles, self.output_columns), np.uint64)
         self._run(cycles, inputs.ctypes.data, outputs.ctypes.data)
         return outputs
-
-
-def compile_netlist(description: str, elaborate: Callable[[], None]) -> CompiledNetlist:
-    """Compile what `elaborate` builds in the working block, or take it from the cache.
-
-    `description` tells designs apart that the same sources of `rtl` and `isa` can build. Raises PortError when
-    there is no C compiler.
-    """
-    key = content_hash([description, version("pyrtl"), Path(__file__), *sources_behind("rtl.pool", "rtl.core")])
-
-    def build(directory: Path) -> None:
-        with pyrtl.temp_working_block():
-            elaborate()
-            block = pyrtl.working_block()
-            simulation = _ArrayMemorySimulation(block, directory)
-            (directory / _LAYOUT).write_text(json.dumps(simulation.layout()), encoding="utf-8")
-
-    return CompiledNetlist(cached_build("pyrtl", key, build))
