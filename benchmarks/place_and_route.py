@@ -22,15 +22,13 @@ from benchmarks.cache import BENCHES, write_atomically
 from formal.yosys import run_yosys
 from isa.configuration import PoolConfig
 from rtl.export import export
-from rtl.project_files import HARNESS
+from rtl.project_files import ECP5_PINS, HARNESS, ecp5_pins, ecp5_synthesis
 
 DEVICE = "LFE5U-85F-8BG756"
 """The largest ECP5 in its fastest grade, whose timing nextpnr knows."""
 _DEVICE_OPTIONS = ("--85k", "--package", "CABGA756", "--speed", "8")
 TARGET_MHZ = 150
 """What placer and router aim at."""
-# The mapping that yosys calls `flow` tries several structures and keeps the fastest: paths have a sixth fewer levels.
-_SYNTHESIS = ("scratchpad -copy abc9.script.flow abc9.script", f"synth_ecp5 -top {HARNESS} -json {{json}}")
 # The placer that spreads cells as charges do needs two thirds of the wire of the default one, in half the time; the
 # default router does not end where this one takes two minutes.
 _PLACER = ("--placer", "static", "--router", "router2")
@@ -89,18 +87,20 @@ class PlaceAndRoute:
             progress(0.0, "Verilog")
             export(config, directory)
             sources = [path for path in sorted(directory.glob("*.v")) if not path.name.startswith(("axi_", "clock_"))]
+            pins = ecp5_pins()
             tools = [f"{tool} {version(tool)}" for tool in _TOOLS]
             content = "\n".join(
-                [path.read_text() for path in sources] + tools + [*_SYNTHESIS, *_DEVICE_OPTIONS, *_PLACER]
+                [path.read_text() for path in sources]
+                + tools
+                + [*ecp5_synthesis([path.name for path in sources], ""), *_DEVICE_OPTIONS, *_PLACER, pins]
             )
             key = hashlib.sha256(content.encode()).hexdigest()[:12]
             self._folder = BENCHES / "place-and-route" / f"{config.name}-{key}"
             self._netlist = self._folder / "netlist.json"
             if not self._netlist.is_file():
                 progress(0.0, "yosys")
-                files = " ".join(str(path) for path in sources)
-                *before, last = _SYNTHESIS
-                run_yosys([f"read_verilog {files}", *before, last.format(json=directory / "netlist.json")])
+                run_yosys(ecp5_synthesis([str(path) for path in sources], str(directory / "netlist.json")))
+                write_atomically(self._folder / ECP5_PINS, pins.encode())
                 write_atomically(self._netlist, (directory / "netlist.json").read_bytes())
 
     def seed(self, seed: int) -> Routed:
@@ -128,8 +128,8 @@ class PlaceAndRoute:
             "run_nextpnr_ecp5",
             [
                 *_DEVICE_OPTIONS, *_PLACER, "--top", HARNESS, "--json", f"../{self._netlist.name}", "--seed", str(seed),
-                "--freq", str(TARGET_MHZ), "--timing-allow-fail", "--lpf-allow-unconstrained",
-                "--report", "report.json", "--textcfg", "pool.config",
+                "--lpf", f"../{ECP5_PINS}", "--lpf-allow-unconstrained", "--freq", str(TARGET_MHZ),
+                "--timing-allow-fail", "--report", "report.json", "--textcfg", "pool.config",
             ],
             directory,
             said,

@@ -228,11 +228,12 @@ def compute_engine(
     walk_misfits = scrub.kept(pending_misfits | pending_misfits_lines, may_load, "walk_misfits")
     misfits = walker.is_first_of_walk & walk_misfits
     misses_weights = walker.is_first_cycle & sums.weights_overrun
-    gives_load_from = select(job.ends_reading, job.instruction, walk.instruction)
+    # Who gave a token is known late: so which of the two it was is chosen behind the registers of the faults.
     faults = [
         FaultSignal(job.overruns, Fault.BUFFER_OVERRUN, job.instruction),
         FaultSignal(misfits | misses_weights | walker.overruns, Fault.BUFFER_OVERRUN, walk.instruction),
-        FaultSignal(to_load.overflows, Fault.TOKEN_OVERFLOW, gives_load_from),
+        FaultSignal(to_load.overflows & job.ends_reading, Fault.TOKEN_OVERFLOW, job.instruction),
+        FaultSignal(to_load.overflows & ~job.ends_reading, Fault.TOKEN_OVERFLOW, walk.instruction),
         FaultSignal(to_save.overflows, Fault.TOKEN_OVERFLOW, job.instruction),
     ]
     stop = halt(scrub, faults)

@@ -12,6 +12,8 @@ PART = "xcu200-fsgd2104-2-e"
 """The FPGA of an Alveo U200; the Vivado script takes another one as its argument."""
 CLOCK_NANOSECONDS = 5
 HARNESS = "ecp5_harness"
+ECP5_PINS = "ecp5.lpf"
+"""The file with the pins of the harness; it leaves all but the clock to the placer."""
 _PORT = re.compile(r"^\s*(input|output) (?:\[(\d+):0\] )?(\w+)", re.MULTILINE)
 
 
@@ -30,6 +32,7 @@ def project_files(config: PoolConfig, texts: Mapping[str, str], header: str) -> 
         "tenure.core": _fusesoc_core(config, sources, top, comment),
         "tenure.xdc": comment + _constraints(clock),
         "vivado.tcl": comment + _vivado_script(sources, top),
+        ECP5_PINS: comment + ecp5_pins(),
         "ecp5.sh": "#!/bin/sh\n" + comment + _ecp5_script(sources),
     }
 
@@ -164,8 +167,41 @@ puts "worst slack: [get_property SLACK [get_timing_paths]] ns; reports are in $r
 """
 
 
+def ecp5_pins() -> str:
+    """Constraints for nextpnr: the pin of the clock."""
+    return """\
+# Not every pin that the placer may choose reaches the network of clocks; this one does.
+LOCATE COMP "clk" SITE "B29";
+"""
+
+
+def ecp5_synthesis(sources: Iterable[str], netlist: str) -> list[str]:
+    """The commands of yosys that map the pool and its harness, in these files, to an ECP5.
+
+    A product of two int8 is two multipliers of 18 x 18 bits and a sum there, whose upper part is one of 8 x 8: that is
+    made of logic (Booth's), for a column has few multipliers, and they are far from what they feed. So what
+    `synth_ecp5` does with products is done before it, but for small ones. Then the mapping that yosys calls `flow`
+    tries several structures and keeps the fastest: paths have a sixth fewer levels.
+    """
+    largest = " ".join(f"-D DSP_{operand}_MAXWIDTH=18" for operand in "AB")
+    return [
+        f"read_verilog {' '.join(sources)}",
+        f"hierarchy -check -top {HARNESS}",
+        "proc",
+        "wreduce t:$mul",
+        f"techmap -map +/mul2dsp.v {largest} -D DSP_A_MINWIDTH=11 -D DSP_B_MINWIDTH=2 -D DSP_NAME=$__MUL18X18",
+        "read_verilog -lib -specify +/ecp5/cells_sim.v +/ecp5/cells_bb.v",
+        "techmap -map +/lattice/dsp_map_18x18.v",
+        "chtype -set $mul t:$__soft_mul",
+        "booth",
+        "scratchpad -copy abc9.script.flow abc9.script",
+        f"synth_ecp5 -nodsp -top {HARNESS} -json {netlist}",
+    ]
+
+
 def _ecp5_script(sources: Iterable[str]) -> str:
     pool = [source for source in sources if not source.startswith(("axi_", "clock_gate"))]
+    synthesis = "\n".join(ecp5_synthesis([*pool, f"{HARNESS}.v"], "ecp5/netlist.json"))
     return f"""\
 # sh ecp5.sh [SEED]: the pool (without its AXI ports) behind four pins, on the largest ECP5, to a bitstream in ecp5/.
 # Needs yosys, nextpnr-ecp5 and ecppack. Pool `tiny` fits.
@@ -173,13 +209,11 @@ set -eu
 cd "$(dirname "$0")"
 mkdir -p ecp5
 cat > ecp5/synthesis.ys <<'END'
-read_verilog {" ".join([*pool, f"{HARNESS}.v"])}
-scratchpad -copy abc9.script.flow abc9.script
-synth_ecp5 -top {HARNESS} -json ecp5/netlist.json
+{synthesis}
 END
 yosys -q ecp5/synthesis.ys
 nextpnr-ecp5 --85k --package CABGA756 --speed 8 --json ecp5/netlist.json --top {HARNESS} --seed "${{1:-1}}" \\
-  --placer static --router router2 --freq 150 --timing-allow-fail --lpf-allow-unconstrained \\
+  --lpf {ECP5_PINS} --lpf-allow-unconstrained --placer static --router router2 --freq 150 --timing-allow-fail \\
   --report ecp5/report.json --textcfg ecp5/pool.config
 ecppack --compress ecp5/pool.config ecp5/pool.bit
 """

@@ -67,7 +67,7 @@ def test_tcl_takes_the_vivado_script_and_the_constraints(tiny: Path, tmp_path: P
 
 def test_the_shell_takes_the_script_for_ecp5(tiny: Path) -> None:
     subprocess.run(["sh", "-n", str(tiny / "ecp5.sh")], check=True)
-    (read,) = [line for line in (tiny / "ecp5.sh").read_text().splitlines() if line.startswith("read_verilog")]
+    (read, _) = [line for line in (tiny / "ecp5.sh").read_text().splitlines() if line.startswith("read_verilog")]
     files = set(read.split()[1:])
     assert files <= verilog_files(tiny) | {f"{HARNESS}.v"}
     assert {"pool.v", "shell.v", "core.v", "mac_array.v", f"{HARNESS}.v"} <= files and "axi_pool.v" not in files

@@ -154,7 +154,7 @@ def test_verilog_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     files = answer(capsys, "export", "--pool", "tiny", "-o", tmp_path / "verilog")["files"]
     assert isinstance(files, dict)
     names = {Path(name).name for name in files}
-    assert {"tenure.core", "tenure.xdc", "vivado.tcl", "ecp5.sh"} < names
+    assert {"tenure.core", "tenure.xdc", "vivado.tcl", "ecp5.sh", "ecp5.lpf"} < names
     assert {*AXI_FILES, C_HEADER, "pool.v", "shell.v", "core.v", "dispatcher.v", "mac_array.v"} < names
     assert all(Path(name).stat().st_size == size for name, size in files.items())
 
