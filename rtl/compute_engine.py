@@ -60,7 +60,8 @@ from rtl.mac_array import identity_vector, mac_array, weight_tile
 from rtl.result_path import TableWrite
 from rtl.scrubbed import Scrub, any_of, drive, log2, resized
 from rtl.tokens import FaultReport, FaultSignal, Tokens, halt
-from rtl.window_walker import Walker, WindowSettings, window_settings, window_walker
+from rtl.window_settings import WindowSettings, window_settings
+from rtl.window_walker import Walker, window_walker
 
 _WALKS = (Conv, Pool)
 _ALL = (Conv, Pool, Add, Lookup)
