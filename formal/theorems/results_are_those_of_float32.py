@@ -60,14 +60,14 @@ def requantiser() -> pyrtl.Block:
     return netlist(_REQUANTISER, lambda inputs: requantiser_lane(**inputs, name="lane"))
 
 
-def adder() -> pyrtl.Block:
-    """The netlist of one lane of the adder, and the constants that all lanes share."""
+def adder(clear_of_constants: str = "clear") -> pyrtl.Block:
+    """The netlist of one lane of the adder, and the constants that all lanes share; their clear may be another one."""
 
     def build(inputs: dict[str, pyrtl.WireVector]) -> pyrtl.WireVector:
-        constants = adder_constants({name: inputs[name] for name in ADD_WIDTHS}, inputs["clear"])
+        constants = adder_constants({name: inputs[name] for name in ADD_WIDTHS}, inputs[clear_of_constants])
         return adder_lane(inputs["a"], inputs["b"], constants, inputs["low"], inputs["high"], inputs["clear"], "lane")
 
-    return netlist(_ADDER, build)
+    return netlist({**_ADDER, clear_of_constants: 1}, build)
 
 
 def parts(config: PoolConfig) -> Sequence[str]:
@@ -292,7 +292,7 @@ def lanes_differ(config: PoolConfig, block: pyrtl.Block) -> list[str]:
     """Where the lanes of a core's netlist are not the ones that are proved."""
     found = []
     for lane in range(config.lanes):
-        for unit, pattern in (("requantiser", requantiser()), ("adder", adder())):
+        for unit, pattern in (("requantiser", requantiser()), ("adder", adder("clear_of_constants"))):
             place = f"compute/results/{unit}_{lane}/"
             found += differences(pattern, block, _renaming(place))
     return found
