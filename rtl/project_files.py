@@ -204,7 +204,7 @@ def _ecp5_script(sources: Iterable[str]) -> str:
     synthesis = "\n".join(ecp5_synthesis([*pool, f"{HARNESS}.v"], "ecp5/netlist.json"))
     return f"""\
 # sh ecp5.sh [SEED]: the pool (without its AXI ports) behind four pins, on the largest ECP5, to a bitstream in ecp5/.
-# Needs yosys, nextpnr-ecp5 and ecppack. Pool `tiny` fits.
+# Needs yosys (one with lattice/dsp_map_18x18.v), nextpnr-ecp5 and ecppack. Pool `tiny` fits.
 set -eu
 cd "$(dirname "$0")"
 mkdir -p ecp5
