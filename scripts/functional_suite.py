@@ -118,7 +118,9 @@ def play(port: PoolPort) -> list[tuple[int, ...]]:
     _arguments(port)
     port.step(-port.cycle % POOL.period_cycles)
     log.begin()
-    first, second = (_Network(hypervisor) for _ in range(2))
+    # All of the memory: so bases and limits have the bits that small windows leave 0.
+    half = POOL.memory_beats // 2
+    first, second = (_Network(hypervisor, beats) for beats in (half - POOL.fetch_beats, half + POOL.fetch_beats))
     _refusals(log)
     first.begin((0,))
     second.begin((1,))
@@ -143,12 +145,12 @@ def play(port: PoolPort) -> list[tuple[int, ...]]:
 
 
 class _Network:
-    """A trained network in a window of its own."""
+    """A trained network in a window of its own, of so many beats."""
 
-    def __init__(self, hypervisor: Hypervisor) -> None:
+    def __init__(self, hypervisor: Hypervisor, beats: int) -> None:
         self._hypervisor = hypervisor
         self._package: Package = compile_model(NETWORKS / f"{_NETWORK}.int8.onnx", POOL)
-        self.tenant: Tenant = hypervisor.attach(self._package.window_bytes)
+        self.tenant: Tenant = hypervisor.attach(beats * POOL.beat_bytes)
         pixels = np.load(NETWORKS / "mnist_test.npz")["images"][self.tenant.number]
         self._image = {"image": pixels[None, None].astype(np.float32) / np.float32(255)}
         hypervisor.write(self.tenant, 0, self._package.image())
