@@ -209,6 +209,7 @@ def _refusals(log: Log) -> None:
     log.order(len(Command) + 1, Result.UNKNOWN_COMMAND)
     for command in (Command.ATTACH, Command.DETACH, Command.GRANT, Command.START, Command.STOP):
         log.order(command, Result.NO_SUCH_TENANT, tenant=POOL.tenants, core=0)
+    log.look(max(POOL.tenants, POOL.cores))
     log.order(Command.GRANT, Result.NO_SUCH_CORE, tenant=0, core=POOL.cores)
     log.order(Command.REVOKE, Result.NO_SUCH_CORE, core=POOL.cores + 1)
     log.order(Command.REVOKE, Result.WRONG_CORE_STATE, core=0)
