@@ -20,6 +20,7 @@ from pathlib import Path
 import pyrtl
 from pyrtl import Block, Const, Input, LogicNet, Register, WireVector
 
+from formal.structure import clearing_registers
 from isa.configuration import PoolConfig
 from isa.registers import Command, CoreState
 from rtl.control_port import OF_CORES, order_name
@@ -109,11 +110,8 @@ def dedicated_pool(config: PoolConfig) -> None:
 
 def _awake(block: Block, core_prefix: str) -> dict[str, int]:
     """The registers of a core that say whether the others are cleared, which alone have a reset, when they are not."""
-    return {
-        str(each.name): 1 - each.reset_value
-        for each in block.wirevector_subset(Register)
-        if each.reset_value is not None and str(each.name).startswith(core_prefix)
-    }
+    clears = clearing_registers(block).items()
+    return {name: 1 - value for name, value in clears if name.startswith(core_prefix)}
 
 
 def _no_scrub(inputs: Mapping[str, WireVector]) -> dict[str, WireVector]:
