@@ -107,7 +107,7 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     ),
     CheckMutant(
         "an idle core counts", "L4", "the index generators of a core that has no instruction run on after the scrub",
-        lambda: leaves_reset(_core(tie("sleeps", 0))),
+        lambda: leaves_reset(_core(tie("compute/clears_engine", 0))),
     ),
     CheckMutant(
         "reserved bits read as zero", "instruction-set", "decode clears the reserved bits instead of refusing them",
@@ -132,6 +132,10 @@ CHECK_MUTANTS: tuple[CheckMutant, ...] = (
     CheckMutant(
         "a field from the wrong place", "instruction-set", "CONFIG_TILE takes input rows for output rows",
         lambda: words.fields(MUTANT_POOL, _core(_takes(_ROWS, "compute/ConfigTile_input_rows"))),
+    ),
+    CheckMutant(
+        "a lane is awake in the scrub", "instruction-set", "the clear of an adder lane overlooks the scrub",
+        lambda: words.twins(MUTANT_POOL, _core(drop_operand("scrub", "compute/results/asleep_adder_0", "|", 0))),
     ),
     CheckMutant(
         "ties of the product round up", "arithmetic", "the requantiser's product rounds ties upwards, not to even",
